@@ -1,0 +1,27 @@
+"""Fine-tunes the tiny model of pretrain_phrases with CTC, eight languages at once.
+
+    python -m mms_jax.train --config=configs/asr_phrases.py --workdir=runs/asr --config.init_from=runs/pretrain
+    python -m mms_jax.evaluate --config=configs/asr_phrases.py --workdir=runs/asr
+"""
+
+from ml_collections import ConfigDict
+
+from mms_jax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """The experiment."""
+    config = default_config()
+    config.task = "asr"
+    config.total_steps = 260
+    config.model.geometry = "tiny"
+    config.input.bucket_seconds = (3.0, 5.2)
+    config.input.batch_seconds = 48.0
+    config.masking.time_probability = 0.2
+    config.masking.time_minimum = 0
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.schedule = "tri_stage"
+    config.optimizer.clip_norm = 1.0
+    config.log_every = 20
+    config.checkpoint.every = 130
+    return config

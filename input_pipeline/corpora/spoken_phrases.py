@@ -1,0 +1,162 @@
+"""The corpus that ships with the program: phrases in eight languages, spoken by eSpeak NG.
+
+Two configs hold the same speech. `chapters` are long recordings, one voice each, of many verses with short silences,
+with the exact start and end of every verse; `verses` are those verses, cut out. Voices and sentences of the test split
+occur in no other split.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from input_pipeline.corpora.espeak import Synthesizer
+from input_pipeline.corpora.phrases import PHRASES, sample_sentences
+from input_pipeline.corpora.storage import make_utterance, utterance_features
+from mms_jax.audio.flac import encode_flac
+from mms_jax.audio.waveform import SAMPLE_RATE, resample
+
+SEED = 2305_13516
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How much of a split is read, and by whom: every language has `chapters` chapters of `verses` verses."""
+
+    voices: tuple[str, ...]
+    chapters: int
+    verses: int
+
+
+SPLITS: dict[str, Reading] = {
+    "train": Reading(("m1", "m2", "m3", "m4", "m6", "m8", "f1", "f2", "f4", "Andy", "Annie", "linda"), 24, 20),
+    "validation": Reading(("m5", "Andrea"), 2, 8),
+    "test": Reading(("m7", "f3", "f5"), 3, 12),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Chapter:
+    """One long recording.
+
+    Attributes:
+      waveform: float32 (samples,), 16 kHz.
+      verses: its sentences, in order.
+      starts, ends: int (verses,), the samples at which each verse begins and ends (exclusive).
+    """
+
+    identity: str
+    language: str
+    speaker: str
+    waveform: np.ndarray
+    verses: list[str]
+    starts: np.ndarray
+    ends: np.ndarray
+
+
+class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
+    """TFDS builder of the shipped corpus."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [
+        tfds.core.BuilderConfig(name="verses", description="single sentences"),
+        tfds.core.BuilderConfig(name="chapters", description="long recordings with the exact time of every verse"),
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        if self.builder_config.name == "verses":
+            return self.dataset_info_from_configs(features=utterance_features())
+        features = dict(utterance_features())
+        features["starts"] = tfds.features.Sequence(np.float64)
+        features["ends"] = tfds.features.Sequence(np.float64)
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        return {split: self._generate_examples(split) for split in SPLITS}
+
+    def _generate_examples(self, split: str):
+        for chapter in read_chapters(split):
+            if self.builder_config.name == "chapters":
+                yield chapter.identity, _chapter_record(chapter)
+                continue
+            for number, (verse, start, end) in enumerate(zip(chapter.verses, chapter.starts, chapter.ends)):
+                identity = f"{chapter.identity}_{number:02d}"
+                yield (
+                    identity,
+                    make_utterance(
+                        chapter.waveform[start:end],
+                        identity=identity,
+                        text=verse,
+                        language=chapter.language,
+                        speaker=chapter.speaker,
+                    ),
+                )
+
+
+def read_chapters(split: str) -> Iterator[Chapter]:
+    """Speaks all chapters of a split; the same samples at every call."""
+    synthesizer = Synthesizer()
+    reading = SPLITS[split]
+    for language_number, language in enumerate(PHRASES):
+        sentences = _sentences(language, language_number)[split]
+        for chapter_number in range(reading.chapters):
+            rng = np.random.default_rng((SEED, list(SPLITS).index(split), language_number, chapter_number))
+            verses = sentences[chapter_number * reading.verses :][: reading.verses]
+            # Another voice begins in each language, so that no voice is tied to one.
+            voice = reading.voices[(chapter_number + language_number) % len(reading.voices)]
+            yield _read_chapter(synthesizer, f"{language}_{split}_{chapter_number:02d}", language, voice, verses, rng)
+
+
+def _sentences(language: str, language_number: int) -> dict[str, list[str]]:
+    """The sentences of each split of one language; no sentence is in two splits."""
+    counts = {split: reading.chapters * reading.verses for split, reading in SPLITS.items()}
+    sentences = sample_sentences(language, sum(counts.values()), np.random.default_rng((SEED, language_number)))
+    result = {}
+    for split, count in counts.items():
+        result[split], sentences = sentences[:count], sentences[count:]
+    return result
+
+
+def _read_chapter(
+    synthesizer: Synthesizer, identity: str, language: str, voice: str, verses: list[str], rng: np.random.Generator
+) -> Chapter:
+    speed, pitch = int(rng.integers(140, 200)), int(rng.integers(30, 71))
+    gain = rng.uniform(0.3, 0.9)
+    pieces: list[np.ndarray] = []
+    starts, ends, position = [], [], 0
+
+    def append(piece: np.ndarray) -> None:
+        nonlocal position
+        pieces.append(piece)
+        position += len(piece)
+
+    append(_silence(rng))
+    for verse in verses:
+        speech = synthesizer.speak(verse, f"{PHRASES[language].espeak}+{voice}", speed=speed, pitch=pitch)
+        starts.append(position)
+        append(resample(speech, synthesizer.rate))
+        ends.append(position)
+        append(_silence(rng))
+    waveform = np.concatenate(pieces)
+    waveform *= gain / np.abs(waveform).max()
+    waveform += rng.normal(0.0, 1e-3, len(waveform)).astype(np.float32)  # a room is never digitally silent
+    return Chapter(identity, language, voice, waveform, verses, np.asarray(starts), np.asarray(ends))
+
+
+def _silence(rng: np.random.Generator) -> np.ndarray:
+    return np.zeros(int(rng.uniform(0.3, 0.9) * SAMPLE_RATE), np.float32)
+
+
+def _chapter_record(chapter: Chapter) -> dict:
+    return {
+        "id": chapter.identity,
+        "audio": encode_flac(chapter.waveform, SAMPLE_RATE),
+        "text": "\n".join(chapter.verses),
+        "language": chapter.language,
+        "speaker": chapter.speaker,
+        "seconds": np.float32(len(chapter.waveform) / SAMPLE_RATE),
+        "starts": chapter.starts / SAMPLE_RATE,
+        "ends": chapter.ends / SAMPLE_RATE,
+    }

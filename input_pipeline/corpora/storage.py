@@ -1,0 +1,175 @@
+"""How every corpus of this project is stored and opened: TFDS, ArrayRecord, FLAC bytes, and a small index.
+
+A corpus is whatever `tfds.builder_from_directory` opens. Its utterances hold the fields of `utterance_features`. The
+plan of the input pipeline needs the durations and languages of all utterances without their audio; `load_index` keeps
+those in one small file beside the shards.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from tqdm import tqdm
+
+from mms_jax.audio.flac import encode_flac
+from mms_jax.audio.waveform import SAMPLE_RATE
+from mms_jax.text.normalize import normalize
+
+
+class CorpusError(ValueError):
+    """A corpus that is not there or cannot be used. The message names it and the fix."""
+
+
+def utterance_features() -> tfds.features.FeaturesDict:
+    """The fields of an utterance.
+
+    audio: a FLAC file, mono, 16 kHz. text: the normalised transcript (UTF-8; empty where there is none). language: ISO
+    639-3. speaker: unique within the corpus. seconds: the recording's length.
+    """
+    return tfds.features.FeaturesDict(
+        {
+            "id": tfds.features.Text(),
+            "audio": tfds.features.Tensor(shape=(), dtype=np.object_),
+            "text": tfds.features.Text(),
+            "language": tfds.features.Text(),
+            "speaker": tfds.features.Text(),
+            "seconds": np.float32,
+        }
+    )
+
+
+def make_utterance(
+    waveform: np.ndarray, *, identity: str, text: str, language: str, speaker: str
+) -> dict[str, str | bytes | np.float32]:
+    """One record of `utterance_features` from a 16 kHz mono waveform (samples,)."""
+    return {
+        "id": identity,
+        "audio": encode_flac(waveform, SAMPLE_RATE),
+        "text": text,
+        "language": language,
+        "speaker": speaker,
+        "seconds": np.float32(len(waveform) / SAMPLE_RATE),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """What the plan knows of a split, one entry an utterance, in the order of the shards.
+
+    Attributes:
+      seconds: float32 (utterances,).
+      language: str (utterances,), ISO 639-3.
+      characters: int32 (utterances,), the length of the transcript.
+      alphabets: the characters of each language's transcripts.
+    """
+
+    seconds: np.ndarray
+    language: np.ndarray
+    characters: np.ndarray
+    alphabets: dict[str, str]
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """One split of one corpus, open for reading.
+
+    Attributes:
+      name: as given, for messages.
+      source: random access to records, `source[i]`; picklable, so that worker processes can hold it.
+      index: durations and languages of the same records.
+    """
+
+    name: str
+    source: Sequence
+    index: Index
+
+
+def corpus_directory(name: str, data_dir: str | os.PathLike) -> pathlib.Path:
+    """The newest version folder of the corpus `name` ("spoken_phrases/verses") below `data_dir`.
+
+    Raises:
+      CorpusError: nothing is prepared there; the message gives the command that prepares it.
+    """
+    folder = pathlib.Path(data_dir).expanduser() / name
+    versions = [child for child in folder.glob("*.*.*") if (child / "dataset_info.json").exists()]
+    if not versions:
+        raise CorpusError(
+            f"no prepared corpus {name!r} in {folder}; prepare it with\n"
+            f"  python -m input_pipeline.prepare {name.split('/')[0]} --data_dir={data_dir}"
+        )
+    return max(versions, key=lambda child: tuple(int(part) for part in child.name.split(".")))
+
+
+def open_corpus(name: str, split: str, data_dir: str | os.PathLike) -> Corpus:
+    """Opens one split of a prepared corpus.
+
+    Args:
+      name: builder and config, "spoken_phrases/verses".
+      split: "train", "validation", "test".
+      data_dir: the folder that holds the prepared corpora.
+
+    Raises:
+      CorpusError: no such corpus, or no such split; the message lists the splits.
+    """
+    directory = corpus_directory(name, data_dir)
+    builder = tfds.builder_from_directory(directory)
+    if split not in builder.info.splits:
+        raise CorpusError(f"corpus {name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}")
+    source = builder.as_data_source(split)
+    return Corpus(name=f"{name}:{split}", source=source, index=_load_index(source, directory, split))
+
+
+def _load_index(source, directory: pathlib.Path, split: str) -> Index:
+    """Reads the index of a split, or makes it with one pass over the records."""
+    path = directory / f"index_{split}.npz"
+    if path.exists():
+        with np.load(path) as stored:
+            alphabets = json.loads(str(stored["alphabets"]))
+            index = Index(stored["seconds"], stored["language"], stored["characters"], alphabets)
+        if len(index) == len(source):
+            return index
+        logging.warning("%s does not match its corpus; made anew", path)
+    index = _make_index(source, split)
+    _write_atomically(path, index)
+    return index
+
+
+def _make_index(source, split: str) -> Index:
+    seconds, language, characters = [], [], []
+    alphabets: dict[str, set[str]] = {}
+    for record in tqdm(source, desc=f"index {split}", unit="utt", leave=False, disable=len(source) < 10_000):
+        text = normalize(as_text(record["text"]))
+        seconds.append(record["seconds"])
+        language.append(as_text(record["language"]))
+        characters.append(len(text))
+        alphabets.setdefault(language[-1], set()).update(text)
+    return Index(
+        np.asarray(seconds, np.float32),
+        np.asarray(language, np.str_),
+        np.asarray(characters, np.int32),
+        {name: "".join(sorted(letters - {" "})) for name, letters in alphabets.items()},
+    )
+
+
+def _write_atomically(path: pathlib.Path, index: Index) -> None:
+    """Processes of one job may all make the index: each writes its own file, and the last rename wins."""
+    temporary = path.with_suffix(f".{os.getpid()}.npz")
+    try:
+        fields = {field.name: getattr(index, field.name) for field in dataclasses.fields(index)}
+        np.savez(temporary, **(fields | {"alphabets": json.dumps(index.alphabets)}))
+        temporary.replace(path)
+    except OSError as error:
+        logging.warning("the index %s could not be kept (%s); it is made anew at every start", path, error)
+
+
+def as_text(value: str | bytes) -> str:
+    """TFDS returns text as bytes."""
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,224 @@
+"""Who is in batch k: a pure function of the seed and k, the same on every host and after every restart.
+
+Utterances are grouped by corpus, language and length bucket. Corpora are drawn with p ~ (hours share)^beta_corpus, and
+languages within a corpus with p ~ (hours share)^beta_language (MMS, section 2.2). A batch holds one bucket's length, and
+as many rows as make the wanted seconds of audio, so that few shapes are ever compiled.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from input_pipeline.corpora.storage import CorpusError, Index
+
+SAMPLE_RATE = 16_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """One global batch, before any audio is read.
+
+    Attributes:
+      step: which batch; also the seed of the random crops.
+      samples: static length of its rows.
+      labels: static length of its label rows.
+      items: int (rows,), positions in the plan's tables; -1 for a row that is padding.
+    """
+
+    step: int
+    samples: int
+    labels: int
+    items: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """All usable utterances of all corpora, one entry each.
+
+    Attributes:
+      corpus: int (utterances,), position in the list of corpora.
+      record: int (utterances,), position in that corpus.
+      seconds: float (utterances,).
+      language: str (utterances,).
+      bucket: int (utterances,), the shortest bucket that holds it (or a crop of it).
+      buckets: seconds of each bucket, ascending.
+      labels: int (buckets,), label positions that the longest transcript of the bucket needs.
+      dropped: utterances left out for their length or for want of a transcript.
+    """
+
+    corpus: np.ndarray
+    record: np.ndarray
+    seconds: np.ndarray
+    language: np.ndarray
+    bucket: np.ndarray
+    buckets: tuple[float, ...]
+    labels: np.ndarray
+    dropped: int
+
+    def __len__(self) -> int:
+        return len(self.record)
+
+
+def make_table(
+    indexes: list[Index], *, buckets: tuple[float, ...], min_seconds: float, crop: bool, need_text: bool
+) -> Table:
+    """Lists the utterances that can be trained on or evaluated.
+
+    Args:
+      indexes: one a corpus.
+      buckets: lengths in seconds, ascending.
+      min_seconds: shorter utterances are dropped.
+      crop: utterances longer than the last bucket are kept, to be cropped; otherwise they are dropped.
+      need_text: utterances without transcript are dropped.
+
+    Raises:
+      CorpusError: nothing is left, or the buckets are not ascending.
+    """
+    if not buckets or list(buckets) != sorted(set(buckets)):
+        raise CorpusError(f"config.input.bucket_seconds={buckets} must be ascending and not empty")
+    corpus = np.concatenate([np.full(len(index), number) for number, index in enumerate(indexes)])
+    record = np.concatenate([np.arange(len(index)) for index in indexes])
+    seconds = np.concatenate([index.seconds for index in indexes]).astype(np.float64)
+    language = np.concatenate([index.language for index in indexes])
+    characters = np.concatenate([index.characters for index in indexes])
+    keep = (seconds >= min_seconds) & (crop | (seconds <= buckets[-1])) & (~np.asarray(need_text) | (characters > 0))
+    if not keep.any():
+        raise CorpusError(
+            f"none of {len(keep)} utterances is usable: they last {seconds.min():.2f} to {seconds.max():.2f} s, and "
+            f"config.input allows {min_seconds} to {buckets[-1]} s" + (" and wants a transcript" if need_text else "")
+        )
+    bucket = np.minimum(np.searchsorted(buckets, seconds[keep]), len(buckets) - 1)
+    longest = [int(characters[keep][bucket == number].max(initial=1)) for number in range(len(buckets))]
+    return Table(
+        corpus=corpus[keep],
+        record=record[keep],
+        seconds=seconds[keep],
+        language=language[keep],
+        bucket=bucket,
+        buckets=tuple(buckets),
+        labels=np.asarray([-(-length // 8) * 8 for length in longest]),
+        dropped=int((~keep).sum()),
+    )
+
+
+def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) -> np.ndarray:
+    """How often each utterance is drawn, relative to the others.
+
+    Args:
+      table: the utterances.
+      beta_corpus, beta_language: 1 keeps the natural shares, 0 makes all equal; MMS pretrains with 0.5 and 0.5.
+
+    Returns:
+      float64 (utterances,), summing to 1. Within a corpus and language all utterances are equal.
+    """
+    weights = np.zeros(len(table))
+    corpora = np.unique(table.corpus)
+    corpus_hours = np.asarray([table.seconds[table.corpus == corpus].sum() for corpus in corpora])
+    for corpus, corpus_share in zip(corpora, _tempered(corpus_hours, beta_corpus)):
+        inside = table.corpus == corpus
+        languages = np.unique(table.language[inside])
+        members = [inside & (table.language == language) for language in languages]
+        hours = np.asarray([table.seconds[member].sum() for member in members])
+        for member, language_share in zip(members, _tempered(hours, beta_language)):
+            # Shares are of hours, so that an utterance is drawn in proportion to what it adds to them.
+            weights[member] = corpus_share * language_share / table.seconds[member].sum()
+    return weights / weights.sum()
+
+
+def _tempered(hours: np.ndarray, beta: float) -> np.ndarray:
+    shares = (hours / hours.sum()) ** beta
+    return shares / shares.sum()
+
+
+class TrainingPlan:
+    """An endless sequence of batches.
+
+    An epoch draws about as many utterances as there are, by systematic sampling over a fresh permutation: an utterance
+    of weight w comes floor(w n) or ceil(w n) times, so with natural shares each comes once. Every epoch has the same
+    number of batches, which is what lets batch k be computed without those before it.
+
+    Attributes:
+      table: the utterances.
+      batches: batches an epoch.
+    """
+
+    def __init__(self, table: Table, weights: np.ndarray, *, batch_seconds: float, rows_multiple: int, seed: int):
+        """Lays out the epochs.
+
+        Args:
+          table: the utterances.
+          weights: float (utterances,), from `sampling_weights`.
+          batch_seconds: audio in a batch, padding included.
+          rows_multiple: rows of every batch are a multiple of this; the mesh's data axes must divide it. It is part of
+            the config, not taken from the devices, so that the order does not depend on them.
+          seed: of everything random here.
+        """
+        self.table = table
+        self._seed = seed
+        self._members = [np.flatnonzero(table.bucket == number) for number in range(len(table.buckets))]
+        self._weights = [weights[members] for members in self._members]
+        self._rows = [
+            max(1, int(batch_seconds / seconds) // rows_multiple) * rows_multiple for seconds in table.buckets
+        ]
+        drawn = [weights_.sum() * len(table) for weights_ in self._weights]
+        self._counts = [max(1, round(n / rows)) if n > 0 else 0 for n, rows in zip(drawn, self._rows)]
+        self.batches = sum(self._counts)
+
+    def batch(self, step: int) -> Batch:
+        """Batch number `step`, from 0, of `batches` an epoch."""
+        epoch, position = divmod(step, self.batches)
+        bucket, items = self._epoch(epoch)[position]
+        table = self.table
+        return Batch(step, int(table.buckets[bucket] * SAMPLE_RATE), int(table.labels[bucket]), items)
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019: a plan lives as long as the program
+    def _epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        rng = np.random.default_rng((self._seed, epoch))
+        batches = []
+        for bucket, (members, weights, rows, count) in enumerate(
+            zip(self._members, self._weights, self._rows, self._counts)
+        ):
+            if count == 0:
+                continue
+            order = rng.permutation(len(members))
+            edges = np.cumsum(weights[order])
+            draws = (np.arange(rows * count) + rng.random()) / (rows * count) * edges[-1]
+            items = members[order[np.minimum(np.searchsorted(edges, draws, side="right"), len(members) - 1)]]
+            batches += [(bucket, part) for part in rng.permutation(items).reshape(count, rows)]
+        return [batches[position] for position in rng.permutation(len(batches))]
+
+    def __reduce__(self):
+        # The cache would travel to the worker processes otherwise.
+        return _rebuild, (TrainingPlan, {name: value for name, value in self.__dict__.items()})
+
+
+class EvaluationPlan:
+    """Every utterance once, in batches of one bucket each, the last of a bucket padded with empty rows.
+
+    Attributes:
+      table: the utterances.
+      batches: how many there are.
+    """
+
+    def __init__(self, table: Table, *, batch_seconds: float, rows_multiple: int):
+        self.table = table
+        self._batches = []
+        for bucket, seconds in enumerate(table.buckets):
+            rows = max(1, int(batch_seconds / seconds) // rows_multiple) * rows_multiple
+            members = np.flatnonzero(table.bucket == bucket)
+            for start in range(0, len(members), rows):
+                items = members[start : start + rows]
+                self._batches.append((bucket, np.pad(items, (0, rows - len(items)), constant_values=-1)))
+        self.batches = len(self._batches)
+
+    def batch(self, step: int) -> Batch:
+        """Batch number `step`, 0 <= step < batches."""
+        bucket, items = self._batches[step]
+        return Batch(step, int(self.table.buckets[bucket] * SAMPLE_RATE), int(self.table.labels[bucket]), items)
+
+
+def _rebuild(kind, fields):
+    plan = kind.__new__(kind)
+    plan.__dict__.update(fields)
+    return plan

@@ -1,0 +1,46 @@
+"""FLAC bytes to and from waveforms, in memory: how corpora store their audio."""
+
+import io
+
+import numpy as np
+import soundfile
+
+from mms_jax.audio.errors import AudioError
+
+
+def encode_flac(waveform: np.ndarray, rate: int) -> bytes:
+    """Encodes a mono waveform without loss beyond 16 bit.
+
+    Args:
+      waveform: float (samples,), in [-1, 1]; what lies outside is clipped.
+      rate: samples a second.
+
+    Returns:
+      A complete FLAC file.
+    """
+    buffer = io.BytesIO()
+    # libsndfile wraps around on overflow unless the samples are clipped first.
+    soundfile.write(buffer, np.clip(waveform, -1.0, 1.0), rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_flac(data: bytes, name: str) -> tuple[np.ndarray, int]:
+    """Decodes a FLAC (or any libsndfile) file held in memory.
+
+    Args:
+      data: the file's bytes.
+      name: what to call it in an error.
+
+    Returns:
+      The waveform, float32 (samples,), channels averaged; and its rate.
+
+    Raises:
+      AudioError: the bytes are no recording, or hold no samples.
+    """
+    try:
+        waveform, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise AudioError(f"{name}: cannot be decoded ({error}); rebuild the corpus without it") from error
+    if waveform.shape[0] == 0:
+        raise AudioError(f"{name}: holds no samples; rebuild the corpus without it")
+    return waveform.mean(axis=1), rate

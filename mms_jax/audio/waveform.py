@@ -1,0 +1,37 @@
+"""Operations on waveforms held in memory, in NumPy, so that decoding workers need no JAX."""
+
+import numpy as np
+import soxr
+
+SAMPLE_RATE = 16_000  # of every model of this project, in samples a second
+NORM_EPSILON = 1e-5  # fairseq's layer_norm over the waveform; Hugging Face uses 1e-7
+
+
+def resample(waveform: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.ndarray:
+    """Resamples a mono waveform.
+
+    Args:
+      waveform: float32 (samples,).
+      rate: its samples a second.
+      target: the rate wanted.
+
+    Returns:
+      float32 (round(samples * target / rate),).
+    """
+    if rate == target:
+        return waveform.astype(np.float32, copy=False)
+    return soxr.resample(waveform, rate, target, quality="HQ").astype(np.float32, copy=False)
+
+
+def normalize_waveform(waveform: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance over the whole recording, before any cropping or padding (fairseq's `normalize`).
+
+    Args:
+      waveform: float (samples,), not padded.
+
+    Returns:
+      float32 (samples,); zeros stay zeros.
+    """
+    waveform = waveform.astype(np.float64)
+    centred = waveform - waveform.mean()
+    return (centred / np.sqrt(np.mean(centred**2) + NORM_EPSILON)).astype(np.float32)

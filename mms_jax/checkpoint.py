@@ -1,0 +1,212 @@
+"""Orbax checkpoints; nothing else in the project talks to Orbax.
+
+WORKDIR/checkpoints/STEP holds three entries:
+
+  params  the parameters, a dict of arrays: all that inference loads
+  train   optimizer state and step: what resuming needs besides. Randomness and data order are functions of the step.
+  model   JSON: task, model config, vocabulary, languages; enough to rebuild the model
+"""
+
+import contextlib
+import errno
+import json
+import logging as python_logging
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from absl import logging
+from orbax.checkpoint import v1 as ocp
+
+PyTree = Any
+FOLDER = "checkpoints"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be written, found or read. The message names it and the fix."""
+
+
+class Checkpoints:
+    """The checkpoints of one run: saved asynchronously, the newest kept, a damaged one passed over."""
+
+    def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, keep_every: int | None = None):
+        """Opens WORKDIR/checkpoints, made if it is not there.
+
+        Args:
+          workdir: the run's folder.
+          keep: newest checkpoints that are kept; at least 2, so that a damaged one has one before it.
+          keep_every: checkpoints of these steps are kept for good.
+        """
+        self._directory = pathlib.Path(workdir).expanduser().resolve() / FOLDER
+        self._directory.mkdir(parents=True, exist_ok=True)
+        policies = ocp.training.preservation_policies
+        kept: list[Any] = [policies.LatestN(max(2, keep))]
+        if keep_every:
+            kept.append(policies.EveryNSteps(keep_every))
+        _quiet_orbax()
+        self._checkpointer = ocp.training.Checkpointer(
+            self._directory, preservation_policy=policies.AnyPreservationPolicy(kept), cleanup_tmp_directories=True
+        )
+        self._saving: tuple[int, Any] | None = None
+
+    @property
+    def steps(self) -> list[int]:
+        """The complete checkpoints, oldest first."""
+        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
+
+    def save(self, step: int, params: PyTree, train: PyTree, model: dict[str, Any]) -> None:
+        """Starts to save a step; returns as soon as the arrays are copied.
+
+        Raises:
+          CheckpointError: this save, or the one before it, failed; the disk may be full. What was saved earlier stands.
+        """
+        self.wait()
+        if step in self.steps:
+            return
+        with self._explained(step):
+            entries = {"params": params, "train": train, "model": model}
+            self._saving = (step, self._checkpointer.save_checkpointables_async(step, entries, force=True))
+
+    def wait(self) -> None:
+        """Blocks until the save under way is complete. Raises CheckpointError where it failed."""
+        if self._saving is None:
+            return
+        (step, response), self._saving = self._saving, None
+        with self._explained(step):
+            response.result()
+
+    def restore(self, params: PyTree, train: PyTree) -> tuple[PyTree, PyTree] | None:
+        """Restores the newest checkpoint that can be read.
+
+        Args:
+          params, train: abstract trees: a ShapeDtypeStruct with sharding for each array.
+
+        Returns:
+          (params, train), or None where nothing was saved yet.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none can be read.
+        """
+        failures = []
+        for step in reversed(self.steps):
+            try:
+                entries = self._checkpointer.load_checkpointables(step, {"params": params, "train": train})
+            except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files.
+                failures.append(f"{self._directory / str(step)}: {_first_line(error)}")
+                logging.warning("checkpoint %s is damaged and passed over (%s)", step, _first_line(error))
+                continue
+            self._discard_newer(step)
+            return entries["params"], entries["train"]
+        if failures:
+            raise CheckpointError(
+                "no checkpoint of this run can be read; restore the folder from a backup, or start in a new --workdir\n  "
+                + "\n  ".join(failures)
+            )
+        return None
+
+    def close(self) -> None:
+        """Waits for what is under way and lets go of the folder."""
+        self.wait()
+        self._checkpointer.close()
+
+    def _discard_newer(self, step: int) -> None:
+        """Moves damaged checkpoints aside: the steps they name will be reached and saved again."""
+        for newer in [other for other in self.steps if other > step]:
+            aside = self._directory.parent / f"damaged_checkpoint_{newer}"
+            if jax.process_index() == 0:
+                shutil.rmtree(aside, ignore_errors=True)
+                (self._directory / str(newer)).rename(aside)
+            logging.warning("moved the damaged checkpoint to %s; delete it when you have looked at it", aside)
+        self._checkpointer.reload()
+
+    @contextlib.contextmanager
+    def _explained(self, step: int) -> Iterator[None]:
+        """Turns a failed save into a message that says what stands and what to do."""
+        try:
+            yield
+        except Exception as error:
+            before = max((other for other in self.steps if other < step), default=None)
+            standing = f"the checkpoint of step {before} stands" if before is not None else "no checkpoint stands yet"
+            reason = "the disk is full" if _is_full_disk(error) else _first_line(error)
+            raise CheckpointError(
+                f"step {step} could not be saved in {self._directory}: {reason}. {standing.capitalize()}. "
+                "Make room (or repair the folder) and run the same command again: it continues from there."
+            ) from error
+
+
+def load_model(path: str | pathlib.Path) -> tuple[dict[str, Any], PyTree]:
+    """Loads what inference needs: the description and the parameters, unsharded.
+
+    Args:
+      path: a run's folder (its newest readable checkpoint is taken), or one checkpoint's folder.
+
+    Returns:
+      The description (task, model, vocabulary, languages), and the parameters as a dict of arrays.
+
+    Raises:
+      CheckpointError: no checkpoint there, or none that can be read.
+    """
+    failures = []
+    for folder in _candidates(pathlib.Path(path).expanduser().resolve()):
+        try:
+            model = ocp.load_checkpointables(folder, {"model": None})["model"]
+            shapes = ocp.checkpointables_metadata(folder).metadata["params"]
+            device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
+            return model, ocp.load_checkpointables(folder, {"params": abstract})["params"]
+        except Exception as error:
+            failures.append(f"{folder}: {_first_line(error)}")
+            logging.warning("checkpoint %s is damaged and passed over (%s)", folder, _first_line(error))
+    raise CheckpointError(
+        f"no readable checkpoint in {path}; give the --workdir of a run of mms_jax.train"
+        + "".join(f"\n  {failure}" for failure in failures)
+    )
+
+
+def has_checkpoint(path: str | pathlib.Path) -> bool:
+    """Whether `load_model` would find something to try at `path`."""
+    return bool(_candidates(pathlib.Path(path).expanduser().resolve()))
+
+
+def checkpoint_step(path: str | pathlib.Path) -> int:
+    """The step of the newest checkpoint at `path` (see `load_model`)."""
+    return int(_candidates(pathlib.Path(path).expanduser().resolve())[0].name)
+
+
+def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
+    """Complete checkpoint folders at or below `path`, newest first."""
+    for parent in (path / FOLDER, path):
+        steps = [child for child in parent.glob("*") if child.name.isdigit() and (child / "model").exists()]
+        if steps:
+            return sorted(steps, key=lambda child: int(child.name), reverse=True)
+    return [path] if (path / "model").exists() and (path / "params").exists() else []
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes a JSON file that is never seen half written."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    temporary.replace(path)
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _quiet_orbax() -> None:
+    """Orbax logs dozens of lines a save, which would bury the run's own."""
+    logging.get_absl_logger().addFilter(_not_orbax_chatter)
+
+
+def _not_orbax_chatter(record: python_logging.LogRecord) -> bool:
+    return record.levelno >= python_logging.ERROR or "orbax" not in record.pathname

@@ -1,0 +1,132 @@
+"""Scores a checkpoint: python -m mms_jax.evaluate --config=configs/NAME.py --workdir=DIR
+
+Restores the newest checkpoint below DIR, runs it over `config.input.eval_corpora`, prints a table and writes
+DIR/evaluation.json. Recognisers get character and word error rates by language, pretrained models their accuracy.
+"""
+
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+from tqdm import tqdm
+
+from input_pipeline.corpora.storage import Corpus, CorpusError
+from input_pipeline.dataset import evaluation_data, open_corpora, references
+from input_pipeline.decode import Decoder
+from input_pipeline.loader import load_batches
+from input_pipeline.plan import EvaluationPlan
+from mms_jax import sharding
+from mms_jax.checkpoint import CheckpointError, checkpoint_step, load_model, write_json
+from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.tasks import Task, make_task, stored_vocabulary
+from mms_jax.tasks.asr import metrics as asr_metrics
+from mms_jax.tasks.asr.step import AsrTask
+from mms_jax.tasks.pretrain import metrics as pretrain_metrics
+
+
+class Evaluator:
+    """Scores parameters of one task on `config.input.eval_corpora`; compiles once a bucket."""
+
+    def __init__(self, config: ConfigDict, task: Task, model: FunctionalModel, mesh: jax.sharding.Mesh):
+        """Opens the corpora.
+
+        Raises:
+          CorpusError: one of them is not prepared.
+        """
+        self._config, self._task, self._mesh = config, task, mesh
+        vocabulary = task.vocabulary if isinstance(task, AsrTask) else None
+        self._corpora: list[Corpus] = open_corpora(config.input.eval_corpora, config.input.data_dir)
+        self._plan: EvaluationPlan
+        self._decoder: Decoder
+        self._plan, self._decoder = evaluation_data(config.input, self._corpora, vocabulary)
+        gathered = sharding.replicated(mesh)
+        if isinstance(task, AsrTask):
+            self._predict = asr_metrics.make_predict(task, model, gathered)
+        else:
+            self._predict = pretrain_metrics.make_predict(task, model, gathered)
+
+    def run(self, params: Params, *, progress: bool = False) -> dict[str, Any]:
+        """Scores `params`; the result is what `format_result` prints and evaluation.json holds."""
+        if not isinstance(self._task, AsrTask):
+            return pretrain_metrics.prediction_rates(self._predict, params, self._batches(progress))
+        transcripts = asr_metrics.transcribe_batches(self._task, self._predict, params, self._batches(progress))
+        items = sorted(transcripts)
+        texts, languages = references(self._plan, self._corpora, items)
+        result = asr_metrics.error_rates(texts, [transcripts[item] for item in items], languages)
+        result["undecodable"] = len(self._plan.table) - len(items)
+        return result
+
+    def _batches(self, progress: bool) -> Iterator[dict[str, jax.Array]]:
+        batches = load_batches(
+            self._plan,
+            self._decoder,
+            start=0,
+            stop=self._plan.batches,
+            workers=self._config.input.workers,
+            process=jax.process_index(),
+            processes=jax.process_count(),
+        )
+        for batch in tqdm(batches, total=self._plan.batches, desc="evaluate", unit="batch", disable=not progress):
+            yield sharding.put_batch(batch, self._mesh)
+
+
+def format_result(result: dict[str, Any]) -> str:
+    """An evaluation as a table."""
+    return asr_metrics.format_table(result) if "cer" in result else pretrain_metrics.format_table(result)
+
+
+def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
+    """Evaluates the newest checkpoint of a run.
+
+    Args:
+      config: names the corpora and the mesh; the model comes from the checkpoint.
+      workdir: the run.
+
+    Returns:
+      The scores, with "step" and "corpora".
+
+    Raises:
+      CheckpointError: no readable checkpoint. CorpusError: a corpus is not prepared.
+    """
+    description, params = load_model(workdir)
+    if description["task"] != config.task:
+        raise CheckpointError(
+            f"{workdir} holds a checkpoint of task {description['task']!r}, the config says {config.task!r}; "
+            "give the config that it was trained with"
+        )
+    task = make_task(config, stored_vocabulary(description), Wav2Vec2Config.from_json(description["model"]))
+    model = FunctionalModel.abstract(task.build)
+    mesh = sharding.make_mesh(**config.mesh)
+    params = jax.device_put(params, model.shardings(mesh))
+    with jax.set_mesh(mesh):
+        result = Evaluator(config, task, model, mesh).run(params, progress=sys.stderr.isatty())
+    return {"step": checkpoint_step(workdir), "corpora": list(config.input.eval_corpora), **result}
+
+
+def main(argv: list[str]) -> None:
+    """Command line."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    config, workdir = _CONFIG.value, _WORKDIR.value
+    sharding.start_distributed(config.distributed)
+    try:
+        result = evaluate(config, workdir)
+    except (CheckpointError, CorpusError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    if jax.process_index() == 0:
+        path = pathlib.Path(workdir) / "evaluation.json"
+        write_json(path, result)
+        print(format_result(result))
+        logging.info("written to %s", path)
+
+
+if __name__ == "__main__":
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, configs/NAME.py", lock_config=True)
+    _WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder")
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)

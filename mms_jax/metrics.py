@@ -1,0 +1,137 @@
+"""Figures of a run: gathered over a window of steps, written to stdout, JSON lines and TensorBoard."""
+
+import json
+import pathlib
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from mms_jax.tasks.sums import Weighted
+
+
+class Window:
+    """The steps since the last line of the log. Means are exact: sums over sums, whatever the batches held.
+
+    Attributes:
+      first, last: its steps.
+      bad, rows: recordings that could not be decoded, and recordings, since the start of the program.
+    """
+
+    def __init__(self, max_bad_share: float):
+        self._max_bad_share = max_bad_share
+        self._metrics: list[dict[str, Weighted]] = []
+        self._begun = time.monotonic()
+        self._waiting = 0.0
+        self.first = self.last = 0
+        self.bad = self.rows = 0
+
+    def waited(self, seconds: float) -> None:
+        """Notes time in which the loop had no batch."""
+        self._waiting += seconds
+
+    def add(self, step: int, metrics: dict[str, Weighted]) -> float:
+        """Takes a step's figures, still on the device, and returns the audio seconds of the step before.
+
+        Waiting for the step before keeps the device busy with one step in hand, and no more.
+        """
+        audio = float(jax.device_get(self._metrics[-1]["audio_seconds"].sum)) if self._metrics else 0.0
+        if not self._metrics:
+            self.first = step
+        self.last = step
+        self._metrics.append(metrics)
+        return audio
+
+    def close(self) -> dict[str, float]:
+        """The figures of the window, which begins anew.
+
+        Returns:
+          Means by name, and: steps_per_second; audio_rate, seconds of audio a second; data_share, the share of time
+          spent waiting for data; bad, recordings of the window that could not be decoded.
+        """
+        fetched = jax.device_get(self._metrics)
+        sums = {name: float(np.sum([row[name].sum for row in fetched])) for name in fetched[0]}
+        weights = {name: float(np.sum([row[name].weight for row in fetched])) for name in fetched[0]}
+        seconds = time.monotonic() - self._begun
+        figures = {name: sums[name] / max(weights[name], 1e-9) for name in sums if name not in ("audio_seconds", "bad")}
+        figures["steps_per_second"] = len(fetched) / seconds
+        figures["audio_rate"] = sums["audio_seconds"] / seconds
+        figures["data_share"] = self._waiting / seconds
+        figures["bad"] = sums["bad"]
+        self.bad += int(sums["bad"])
+        self.rows += int(weights["bad"])
+        self._metrics, self._begun, self._waiting = [], time.monotonic(), 0.0
+        return figures
+
+    def too_many_bad(self) -> bool:
+        """Whether more recordings than allowed could not be decoded; judged from the hundredth on."""
+        return self.rows >= 100 and self.bad > self._max_bad_share * self.rows
+
+
+class MetricWriter:
+    """Writes figures on the job's first process; the others write nothing."""
+
+    def __init__(self, folder: pathlib.Path, first_step: int):
+        """Opens the files of a run.
+
+        Args:
+          folder: the run's.
+          first_step: the step it resumes from; lines of later steps, left by a killed run, are dropped.
+        """
+        self._main = jax.process_index() == 0
+        if not self._main:
+            return
+        path = folder / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] <= first_step]
+        path.write_text("".join(kept))
+        self._lines = path.open("a")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+
+    def write(self, step: int, figures: dict[str, Any]) -> None:
+        """Writes one line. Nested figures (by language) go to the JSON line only."""
+        if not self._main:
+            return
+        self._lines.write(json.dumps({"step": step, **figures}) + "\n")
+        self._lines.flush()
+        scalars = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, step)
+        logging.info("step %d  %s", step, "  ".join(f"{name} {_short(value)}" for name, value in scalars.items()))
+
+    def close(self) -> None:
+        """Flushes everything."""
+        if self._main:
+            self._lines.close()
+            self._board.close()
+
+
+class Progress:
+    """A progress bar with seconds of audio a second; silent where stderr is no terminal, since the log speaks there."""
+
+    def __init__(self, first: int, total: int):
+        self._bar = tqdm(
+            total=total, initial=first, desc="train", unit="step", disable=None if jax.process_index() == 0 else True
+        )
+        self._begun = time.monotonic()
+        self._audio = 0.0
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def advance(self, audio_seconds: float) -> None:
+        """One step further."""
+        self._audio += audio_seconds
+        self._bar.set_postfix_str(f"{self._audio / (time.monotonic() - self._begun):.0f} audio s/s", refresh=False)
+        self._bar.update()
+
+
+def _short(value: float) -> str:
+    return f"{value:.4g}"

@@ -1,0 +1,65 @@
+"""Between NNX modules and the pytrees that steps, optimizers and checkpoints work on.
+
+A module is built once, abstractly; its parameters live outside of it as a nested dict with string keys, and are bound to
+it inside `jit`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import nnx
+
+from mms_jax import sharding
+
+Params = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class FunctionalModel:
+    """A module without its parameters.
+
+    Attributes:
+      build: makes the module from a key.
+      structure: its NNX graph definition.
+      state: its parameters, abstract, with their metadata.
+    """
+
+    build: Callable[[jax.Array], nnx.Module]
+    structure: nnx.GraphDef
+    state: nnx.State
+
+    @classmethod
+    def abstract(cls, build: Callable[[jax.Array], nnx.Module]) -> "FunctionalModel":
+        """Traces `build` without allocating anything."""
+        module = nnx.eval_shape(lambda: build(jax.random.key(0)))
+        structure, state = nnx.split(module)
+        return cls(build, structure, state)
+
+    def init(self, key: jax.Array) -> Params:
+        """Fresh parameters; call under `jit` with `out_shardings`, so that they are born sharded."""
+        return _string_keys(nnx.to_pure_dict(nnx.state(self.build(key), nnx.Param)))
+
+    def shapes(self) -> Params:
+        """The parameters as ShapeDtypeStructs."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
+    def shardings(self, mesh: jax.sharding.Mesh) -> Params:
+        """Where each parameter lives, by its logical axes."""
+        return _string_keys(sharding.parameter_shardings(self.state, mesh))
+
+    def bind(self, params: Params) -> Any:
+        """The module, holding these parameters."""
+        leaves = []
+        for path, variable in nnx.to_flat_state(self.state):
+            value: Any = params
+            for key in path:
+                value = value[str(key)]
+            leaves.append((path, variable.replace(value)))
+        return nnx.merge(self.structure, nnx.from_flat_state(leaves))
+
+
+def _string_keys(tree: Any) -> Any:
+    """JSON and Orbax know only string keys; NNX numbers the entries of a list."""
+    return {str(key): _string_keys(value) for key, value in tree.items()} if isinstance(tree, dict) else tree

@@ -1,0 +1,152 @@
+"""The geometry of a wav2vec 2.0 model, and the named ones."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Wav2Vec2Config:
+    """Everything that decides the shape of a model's parameters, and how it is regularised in training.
+
+    Attributes:
+      conv_dims, conv_kernels, conv_strides: the extractor's convolutions, first to last.
+      hidden: width of the encoder.
+      mlp: width inside a layer's feed-forward part.
+      layers: number of encoder layers.
+      heads: attention heads; divide `hidden`.
+      positional_kernel, positional_groups: of the positional convolution.
+      quantized: width of a quantised target, all codebooks together.
+      projected: width in which predictions and targets are compared.
+      codebooks, codes: number of codebooks, and entries in each.
+      init_std: standard deviation of the encoder's initial weights; None for 1/sqrt(inputs), which suits small widths.
+      dropout: after the positional convolution, the attention and the feed-forward part, and before a CTC head.
+      activation_dropout: inside the feed-forward part.
+      feature_dropout: on the features before they are quantised.
+      layerdrop: probability that a layer is skipped in a training step.
+      feature_gradient_scale: factor on the gradient into the extractor; 0 freezes it at no cost.
+      remat: what the backward pass recomputes: "none", "dots" (all but matrix products), "full" (each layer).
+    """
+
+    conv_dims: tuple[int, ...] = (512,) * 7
+    conv_kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    hidden: int = 1024
+    mlp: int = 4096
+    layers: int = 24
+    heads: int = 16
+    positional_kernel: int = 128
+    positional_groups: int = 16
+    quantized: int = 768
+    projected: int = 768
+    codebooks: int = 2
+    codes: int = 320
+    init_std: float | None = 0.02
+    dropout: float = 0.0
+    activation_dropout: float = 0.0
+    feature_dropout: float = 0.0
+    layerdrop: float = 0.0
+    feature_gradient_scale: float = 1.0
+    remat: str = "none"
+
+    def __post_init__(self):
+        if not len(self.conv_dims) == len(self.conv_kernels) == len(self.conv_strides):
+            raise ValueError("conv_dims, conv_kernels and conv_strides must have one entry a convolution")
+        for name, whole, part in (
+            ("heads", self.hidden, self.heads),
+            ("positional_groups", self.hidden, self.positional_groups),
+            ("codebooks", self.quantized, self.codebooks),
+        ):
+            if whole % part:
+                raise ValueError(f"{name}={part} must divide {whole}")
+        if self.remat not in ("none", "dots", "full"):
+            raise ValueError(f"remat={self.remat!r}; choose none, dots or full")
+
+    @property
+    def stride(self) -> int:
+        """Samples from one frame to the next (320)."""
+        return int(np.prod(self.conv_strides))
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one frame sees (400); shorter recordings have no frame."""
+        samples, step = 1, 1
+        for kernel, stride in zip(self.conv_kernels, self.conv_strides):
+            samples += (kernel - 1) * step
+            step *= stride
+        return samples
+
+    def frames(self, samples: Any) -> Any:
+        """Frames of a recording: (samples - kernel) // stride + 1, convolution after convolution.
+
+        Args:
+          samples: an int, or an integer array of any shape (NumPy or JAX).
+
+        Returns:
+          The same kind; never below 0.
+        """
+        for kernel, stride in zip(self.conv_kernels, self.conv_strides):
+            samples = (samples - kernel) // stride + 1
+        return samples * (samples > 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types, for a checkpoint's description."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "Wav2Vec2Config":
+        """The inverse of `to_json`. Raises TypeError where a field is unknown."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+_LARGE = {"layers": 60, "hidden": 2048, "mlp": 8192, "quantized": 1024, "projected": 1024}
+
+GEOMETRIES: dict[str, Wav2Vec2Config] = {
+    # Two cores: narrow where the frame rate is high, since element-wise work there outweighs every matrix product.
+    "tiny": Wav2Vec2Config(
+        conv_dims=(16, 32, 64, 96, 128, 160, 192),
+        hidden=192,
+        mlp=576,
+        layers=4,
+        heads=4,
+        positional_kernel=32,
+        positional_groups=4,
+        quantized=128,
+        projected=128,
+        codes=64,
+        init_std=None,
+    ),
+    "small": Wav2Vec2Config(
+        conv_dims=(64, 128, 192, 256, 256, 256, 256),
+        hidden=384,
+        mlp=1536,
+        layers=8,
+        heads=6,
+        positional_kernel=64,
+        positional_groups=8,
+        quantized=256,
+        projected=256,
+        init_std=None,
+    ),
+    "300m": Wav2Vec2Config(),
+    "1b": Wav2Vec2Config(layers=48, hidden=1280, mlp=5120, quantized=1024, projected=1024),
+    "3b": Wav2Vec2Config(**_LARGE),
+    "7b": Wav2Vec2Config(**{**_LARGE, "layers": 128}),
+}
+
+
+def geometry(name: str, **changes: Any) -> Wav2Vec2Config:
+    """A named geometry with some fields changed.
+
+    Args:
+      name: "tiny", "small", "300m", "1b" (MMS), "3b" or "7b" (its successor Omnilingual ASR).
+      **changes: fields of Wav2Vec2Config.
+
+    Raises:
+      ValueError: no such name, or an impossible combination.
+      TypeError: no such field.
+    """
+    if name not in GEOMETRIES:
+        raise ValueError(f"no geometry {name!r}; there are {', '.join(GEOMETRIES)}")
+    return dataclasses.replace(GEOMETRIES[name], **changes)

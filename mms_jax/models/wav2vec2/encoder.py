@@ -1,0 +1,163 @@
+"""The context network: positional convolution and pre-norm Transformer layers, stacked and scanned."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.models.wav2vec2.layers import dropout, layer_norm, linear, split_key
+
+Array = jax.Array
+
+
+class PositionalConvolution(nnx.Module):
+    """Relative positions by a wide grouped convolution with weight norm, then GELU.
+
+    The norm is taken per kernel tap, over outputs and inputs (`dim=2` in the originals).
+
+    Attributes:
+      direction: float32 (kernel, hidden / groups, hidden), `weight_v`.
+      magnitude: float32 (kernel,), `weight_g`.
+    """
+
+    def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        kernel, hidden, groups = config.positional_kernel, config.hidden, config.positional_groups
+        std = math.sqrt(4.0 / (kernel * hidden))
+        direction = std * jax.random.normal(rngs.params(), (kernel, hidden // groups, hidden))
+        self.direction = nnx.Param(direction, axes=(None, None, "embed"))
+        self.magnitude = nnx.Param(_tap_norms(direction))
+        self.bias = nnx.Param(jnp.zeros(hidden))
+        self.groups = groups
+        self.dtype = dtype
+
+    def __call__(self, x: Array) -> Array:
+        """(batch, frames, hidden) -> the same shape. Padded frames must be zero."""
+        kernel = self.direction.shape[0]
+        weight = self.direction[...] * (self.magnitude[...] / _tap_norms(self.direction[...]))[:, None, None]
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.dtype),
+            weight.astype(self.dtype),
+            window_strides=(1,),
+            # An even kernel pads one frame too many in the originals, which then drop the last output.
+            padding=[(kernel // 2, (kernel - 1) // 2)],
+            dimension_numbers=("NWC", "WIO", "NWC"),
+            feature_group_count=self.groups,
+        )
+        return jax.nn.gelu(y + self.bias[...].astype(self.dtype), approximate=False)
+
+
+def _tap_norms(direction: Array) -> Array:
+    return jnp.sqrt(jnp.sum(direction**2, axis=(1, 2)))
+
+
+class SelfAttention(nnx.Module):
+    """Multi-head attention over all frames of the utterance; softmax in float32."""
+
+    def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        hidden = config.hidden
+        self.query, self.key, self.value = (
+            linear(hidden, hidden, ("embed", "heads"), dtype=dtype, rngs=rngs, std=config.init_std) for _ in range(3)
+        )
+        self.out = linear(hidden, hidden, ("heads", "embed"), dtype=dtype, rngs=rngs, std=config.init_std)
+        self.heads = config.heads
+
+    def __call__(self, x: Array, mask: Array) -> Array:
+        """x: (batch, frames, hidden); mask: bool (batch, frames), True for real frames -> the shape of x."""
+        batch, frames, hidden = x.shape
+        q, k, v = (
+            projection(x).reshape(batch, frames, self.heads, hidden // self.heads)
+            for projection in (self.query, self.key, self.value)
+        )
+        y = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None, None, :])
+        return self.out(y.reshape(batch, frames, hidden))
+
+
+class FeedForward(nnx.Module):
+    """Linear, GELU, linear."""
+
+    def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        std = config.init_std
+        self.up = linear(config.hidden, config.mlp, ("embed", "mlp"), dtype=dtype, rngs=rngs, std=std)
+        self.down = linear(config.mlp, config.hidden, ("mlp", "embed"), dtype=dtype, rngs=rngs, std=std)
+        self.activation_dropout = config.activation_dropout
+
+    def __call__(self, x: Array, key: Array | None) -> Array:
+        x = jax.nn.gelu(self.up(x), approximate=False)
+        return self.down(dropout(x, self.activation_dropout, key))
+
+
+class EncoderLayer(nnx.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.attention_norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
+        self.attention = SelfAttention(config, dtype=dtype, rngs=rngs)
+        self.feed_forward_norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
+        self.feed_forward = FeedForward(config, dtype=dtype, rngs=rngs)
+        self.dropout = config.dropout
+
+    def __call__(self, x: Array, mask: Array, key: Array | None) -> Array:
+        attention_key, activation_key, output_key = split_key(key, 3)
+        x = x + dropout(self.attention(self.attention_norm(x), mask), self.dropout, attention_key)
+        y = self.feed_forward(self.feed_forward_norm(x), activation_key)
+        return x + dropout(y, self.dropout, output_key)
+
+
+class Encoder(nnx.Module):
+    """Positional convolution, `config.layers` layers, final norm.
+
+    The layers are one stacked module, every parameter with a leading axis (layers,), and run under `lax.scan`: one
+    layer is compiled, whatever their number.
+    """
+
+    def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.positions = PositionalConvolution(config, dtype=dtype, rngs=rngs)
+
+        def make_layer(key: Array) -> EncoderLayer:
+            return EncoderLayer(config, dtype=dtype, rngs=nnx.Rngs(params=key))
+
+        self.layers = nnx.vmap(make_layer)(jax.random.split(rngs.params(), config.layers))
+        self.norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
+        self.config = config
+
+    def __call__(self, x: Array, mask: Array, key: Array | None = None) -> Array:
+        """Encodes.
+
+        Args:
+          x: (batch, frames, hidden).
+          mask: bool (batch, frames), True for real frames.
+          key: turns dropout and LayerDrop on; None for inference.
+
+        Returns:
+          (batch, frames, hidden); padded frames hold junk.
+        """
+        config = self.config
+        input_key, layerdrop_key, layers_key = split_key(key, 3)
+        x = jnp.where(mask[:, :, None], x, 0.0)
+        x = x + self.positions(x)
+        x = dropout(x, config.dropout, input_key)
+
+        structure, stacked = nnx.split(self.layers)
+        per_layer: dict = {"params": stacked}
+        if layerdrop_key is not None and layers_key is not None:
+            per_layer["keep"] = jax.random.bernoulli(layerdrop_key, 1.0 - config.layerdrop, (config.layers,))
+            per_layer["key"] = jax.random.split(layers_key, config.layers)
+
+        def body(x: Array, layer_inputs: dict) -> tuple[Array, None]:
+            y = nnx.merge(structure, layer_inputs["params"])(x, mask, layer_inputs.get("key"))
+            if "keep" in layer_inputs and config.layerdrop > 0.0:
+                y = jnp.where(layer_inputs["keep"], y, x)
+            return y, None
+
+        x, _ = jax.lax.scan(_rematerialised(body, config.remat), x, per_layer)
+        return self.norm(x)
+
+
+def _rematerialised(body, remat: str):
+    if remat == "full":
+        return jax.checkpoint(body, prevent_cse=False)
+    if remat == "dots":
+        return jax.checkpoint(body, prevent_cse=False, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
+    return body

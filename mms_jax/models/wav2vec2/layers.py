@@ -1,0 +1,71 @@
+"""Pieces that several parts of the model share: linear maps with named axes, dropout, lengths."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Array = jax.Array
+
+
+def linear(
+    inputs: int,
+    outputs: int,
+    axes: tuple[str | None, str | None],
+    *,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+    std: float | None = None,
+) -> nnx.Linear:
+    """A linear map whose kernel (inputs, outputs) carries logical axis names for `sharding.py`.
+
+    Args:
+      axes: the logical names of (inputs, outputs); None where an axis is never sharded.
+      std: of the initial kernel; None for 1/sqrt(inputs).
+    """
+    return nnx.Linear(
+        inputs,
+        outputs,
+        kernel_init=nnx.initializers.normal(std if std is not None else 1.0 / math.sqrt(inputs)),
+        kernel_metadata={"axes": axes},
+        bias_metadata={"axes": (axes[1],)},
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """Layer norm with the epsilon of the originals; statistics in float32 whatever the compute dtype."""
+    return nnx.LayerNorm(width, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+
+def dropout(x: Array, rate: float, key: Array | None) -> Array:
+    """Zeroes elements with probability `rate` and scales the rest; the identity where `key` is None."""
+    if key is None or rate == 0.0:
+        return x
+    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    return jnp.where(keep, x / (1.0 - rate), 0.0).astype(x.dtype)
+
+
+def split_key(key: Array | None, count: int) -> list[Array | None]:
+    """`count` keys, or that many Nones."""
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def length_mask(lengths: Array, size: int) -> Array:
+    """bool (batch, size): True for the first lengths[b] positions of row b."""
+    return jnp.arange(size) < lengths[:, None]
+
+
+@jax.custom_vjp
+def scale_gradient(x: Array, scale: float) -> Array:
+    """The identity, whose gradient is multiplied by `scale` (fairseq's GradMultiply)."""
+    del scale
+    return x
+
+
+scale_gradient.defvjp(
+    lambda x, scale: (x, scale),
+    lambda scale, gradient: (gradient * jnp.asarray(scale, gradient.dtype), None),
+)

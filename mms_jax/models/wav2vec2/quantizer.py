@@ -1,0 +1,67 @@
+"""Product quantisation with Gumbel softmax (Baevski et al. 2020, section 2)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.models.wav2vec2.layers import linear
+
+Array = jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """What the quantiser chose.
+
+    Attributes:
+      vectors: float32 (..., quantized), the chosen codewords of all codebooks side by side.
+      codes: int32 (..., codebooks), their numbers.
+      logits: float32 (..., codebooks, codes).
+    """
+
+    vectors: Array
+    codes: Array
+    logits: Array
+
+
+class GumbelQuantizer(nnx.Module):
+    """Chooses one codeword from each codebook; straight-through Gumbel softmax in training, arg max otherwise.
+
+    Attributes:
+      codebook: float32 (codebooks, codes, quantized / codebooks).
+    """
+
+    def __init__(self, config: Wav2Vec2Config, *, rngs: nnx.Rngs):
+        self.codebooks, self.codes = config.codebooks, config.codes
+        choices = config.codebooks * config.codes
+        self.logits = linear(config.conv_dims[-1], choices, (None, None), dtype=jnp.float32, rngs=rngs, std=1.0)
+        width = config.quantized // config.codebooks
+        self.codebook = nnx.Param(jax.random.uniform(rngs.params(), (config.codebooks, config.codes, width)))
+
+    def __call__(self, features: Array, temperature: Array | float = 1.0, key: Array | None = None) -> Quantized:
+        """Quantises.
+
+        Args:
+          features: (..., conv_dims[-1]).
+          temperature: of the Gumbel softmax; only its gradient depends on it.
+          key: draws the Gumbel noise; None chooses the most probable code.
+        """
+        logits = self.logits(features.astype(jnp.float32))
+        logits = logits.reshape(*features.shape[:-1], self.codebooks, self.codes)
+        noisy = logits if key is None else logits + jax.random.gumbel(key, logits.shape)
+        codes = jnp.argmax(noisy, axis=-1)
+        choice = jax.nn.one_hot(codes, self.codes, dtype=jnp.float32)
+        if key is not None:
+            soft = jax.nn.softmax(noisy / temperature, axis=-1)
+            choice = choice + soft - jax.lax.stop_gradient(soft)
+        vectors = jnp.einsum("...gc,gcd->...gd", choice, self.codebook[...])
+        return Quantized(vectors.reshape(*features.shape[:-1], -1), codes, logits)
+
+
+def gumbel_temperature(step: Array, start: float, end: float, decay: float) -> Array:
+    """max(start * decay ** step, end)."""
+    return jnp.maximum(start * jnp.power(decay, step.astype(jnp.float32)), end)

@@ -1,0 +1,103 @@
+"""Schedules and optax chains, by name.
+
+The chain, in this order: gradients of frozen parts zeroed, clipping by global norm, Adam, decoupled weight decay,
+schedule, updates of frozen parts zeroed; all of it once every `accumulate` batches.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+NEVER = -1  # in config.optimizer.freeze: never unfrozen
+
+
+def make_schedule(config: ConfigDict, total_steps: int) -> optax.Schedule:
+    """The learning rate at each update.
+
+    Args:
+      config: `schedule`, one of
+        "polynomial": linear warm-up over `warmup` of the updates, then linear decay to 0 (pretraining, spec 2.2);
+        "tri_stage": linear from 1 % over `warmup`, constant over `hold`, then exponential decay to `final_scale`
+          (fine-tuning; fairseq's);
+        "constant": linear warm-up over `warmup`, then constant.
+        `warmup` and `hold` are shares of the updates; `learning_rate` is the peak.
+      total_steps: updates of the whole run.
+
+    Raises:
+      ValueError: no schedule of that name.
+    """
+    peak, warmup = config.learning_rate, max(1, round(config.warmup * total_steps))
+    if config.schedule == "polynomial":
+        decay = optax.polynomial_schedule(peak, 0.0, 1, max(1, total_steps - warmup))
+        return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
+    if config.schedule == "constant":
+        return optax.linear_schedule(0.0, peak, warmup)
+    if config.schedule == "tri_stage":
+        hold = round(config.hold * total_steps)
+        decay_steps = max(1, total_steps - warmup - hold)
+        stages = [
+            optax.linear_schedule(0.01 * peak, peak, warmup),
+            optax.constant_schedule(peak),
+            optax.exponential_decay(peak, decay_steps, config.final_scale, end_value=peak * config.final_scale),
+        ]
+        return optax.join_schedules(stages, [warmup, warmup + hold])
+    raise ValueError(f"config.optimizer.schedule={config.schedule!r}; choose polynomial, tri_stage or constant")
+
+
+def make_optimizer(config: ConfigDict, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """The optax chain of a run.
+
+    Args:
+      config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), accumulate, freeze (a
+        dict from a parameter path, "backbone/encoder", to the updates for which it stands still; -1: always), and what
+        `make_schedule` reads.
+      total_steps: batches of the whole run.
+
+    Returns:
+      The transformation, and the schedule as a function of the update's number.
+
+    Raises:
+      ValueError: no optimizer of that name.
+    """
+    if config.name != "adam":
+        raise ValueError(f"config.optimizer.name={config.name!r}; choose adam")
+    accumulate = config.accumulate
+    schedule = make_schedule(config, max(1, total_steps // accumulate))
+    freeze = dict(config.freeze)
+    chain = optax.chain(
+        hold_frozen(freeze),
+        optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
+        optax.scale_by_adam(config.b1, config.b2, config.eps),
+        optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity(),
+        optax.scale_by_learning_rate(schedule),
+        hold_frozen(freeze),
+    )
+    if accumulate > 1:
+        return optax.MultiSteps(chain, accumulate).gradient_transformation(), schedule
+    return chain, schedule
+
+
+def hold_frozen(freeze: dict[str, int]) -> optax.GradientTransformation:
+    """Zeroes what belongs to frozen parameters.
+
+    Args:
+      freeze: parameter path -> updates during which everything below that path is zeroed, or NEVER.
+    """
+
+    def update(updates, count, params=None):
+        del params
+
+        def one(path, value):
+            name = "/".join(str(getattr(key, "key", key)) for key in path)
+            for prefix, steps in freeze.items():
+                if name == prefix or name.startswith(prefix + "/"):
+                    moving = jnp.zeros((), bool) if steps == NEVER else count >= steps
+                    value = jnp.where(moving, value, jnp.zeros_like(value))
+            return value
+
+        return jax.tree_util.tree_map_with_path(one, updates), count + 1
+
+    if not freeze:
+        return optax.identity()
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)

@@ -1,0 +1,103 @@
+"""The mesh, and where arrays live on it. Nothing here knows a task.
+
+Parameters carry logical axis names in their NNX metadata (`axes=("embed", "mlp")`); RULES maps those to mesh axes. An
+axis whose size the mesh axis does not divide is replicated.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+MESH_AXES = ("data", "fsdp", "tensor")
+BATCH_AXES = ("data", "fsdp")  # rows of a batch are spread over both
+RULES: dict[str, str] = {"embed": "fsdp", "mlp": "tensor", "heads": "tensor", "conv": "fsdp", "vocabulary": "tensor"}
+
+
+def start_distributed(ask: bool = False) -> None:
+    """Joins the other processes of a job where there are any; call before anything touches a device.
+
+    A cluster that JAX detects (Cloud TPU pods, SLURM with more than one task, Open MPI, Kubernetes JobSets) is joined
+    by itself. `ask` joins in any case, from JAX's own environment variables, and fails where none is found: an error
+    while joining is never swallowed.
+    """
+    tasks = int(os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1")))
+    hosts = len(os.environ.get("TPU_WORKER_HOSTNAMES", "localhost").split(","))
+    if ask or tasks > 1 or hosts > 1 or "JAX_COORDINATOR_ADDRESS" in os.environ:
+        jax.distributed.initialize()
+        logging.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def make_mesh(
+    data: int = -1, fsdp: int = 1, tensor: int = 1, *, explicit: bool = False, devices: Sequence[Any] | None = None
+) -> Mesh:
+    """Makes the one mesh of the program.
+
+    Args:
+      data, fsdp, tensor: devices along each axis; one of them may be -1, for all that are left.
+      explicit: sharding in the types instead of left to the compiler.
+      devices: all of the job's, unless given.
+
+    Raises:
+      ValueError: the product is not the number of devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [data, fsdp, tensor]
+    if sizes.count(-1) == 1:
+        known = int(np.prod([size for size in sizes if size != -1]))
+        sizes[sizes.index(-1)] = len(devices) // known
+    if min(sizes) < 1 or np.prod(sizes) != len(devices):
+        wanted = " x ".join(f"{name}={size}" for name, size in zip(MESH_AXES, (data, fsdp, tensor)))
+        raise ValueError(f"mesh {wanted} does not fit {len(devices)} devices; set config.mesh so that the product does")
+    kind = AxisType.Explicit if explicit else AxisType.Auto
+    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(kind,) * 3, devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds all of it."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The first axis is spread over the data and fsdp axes."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def batch_shards(mesh: Mesh) -> int:
+    """Into how many parts a batch is cut; its rows must be a multiple."""
+    return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+
+
+def parameter_shardings(state: nnx.State, mesh: Mesh) -> dict:
+    """The sharding of every parameter.
+
+    Args:
+      state: the parameters as `nnx.split` gives them, real or abstract, with `axes` metadata.
+
+    Returns:
+      The pure dict of the same structure, holding a NamedSharding for each array.
+    """
+
+    def one(variable: nnx.Variable) -> NamedSharding:
+        axes = variable.get_metadata().get("axes", ())
+        # Stacked layers have one more axis in front than their module declared.
+        axes = (None,) * (len(variable.shape) - len(axes)) + tuple(axes)
+        names: list[str | None] = []
+        for size, axis in zip(variable.shape, axes):
+            name = RULES.get(axis) if axis else None
+            names.append(name if name and name not in names and size % mesh.shape[name] == 0 else None)
+        return NamedSharding(mesh, PartitionSpec(*names))
+
+    shardings = jax.tree.map(one, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+    return nnx.to_pure_dict(shardings)
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Places this process's rows of a batch as global arrays sharded over the mesh."""
+    sharding = batch_sharding(mesh)
+    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}

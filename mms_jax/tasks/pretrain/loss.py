@@ -1,0 +1,101 @@
+"""The losses of wav2vec 2.0 pretraining (Baevski et al. 2020, section 3.2), as sums and weights."""
+
+import jax
+import jax.numpy as jnp
+
+from mms_jax.tasks.sums import Weighted
+
+Array = jax.Array
+
+
+def sample_negatives(key: Array, valid: Array, count: int) -> Array:
+    """Draws distractors uniformly from the other masked frames of the same utterance, with replacement.
+
+    Args:
+      key: randomness.
+      valid: bool (batch, masked), True for the first n entries of a row, its masked frames.
+      count: distractors for each frame (100 in the paper).
+
+    Returns:
+      int32 (batch, masked, count), positions along `masked`, never the frame's own. Rows with fewer than two masked
+      frames have none to offer; there the positions are meaningless and `contrastive_loss` gives the frame no weight.
+    """
+    batch, masked = valid.shape
+    others = jnp.sum(valid, axis=1) - 1
+    draw = jax.random.randint(key, (batch, masked, count), 0, jnp.maximum(others, 1)[:, None, None])
+    own = jnp.arange(masked)[None, :, None]
+    return jnp.minimum(draw + (draw >= own), masked - 1)
+
+
+def contrastive_loss(
+    predicted: Array, target: Array, codes: Array, negatives: Array, valid: Array, temperature: float
+) -> tuple[Weighted, Weighted]:
+    """InfoNCE over cosine similarities, equation 3.
+
+    All similarities within an utterance are one matrix product, from which the distractors are picked: the vectors of
+    the distractors are never gathered.
+
+    Args:
+      predicted, target: float32 (batch, masked, projected).
+      codes: int (batch, masked, codebooks); a distractor with the positive's codes is the positive, and gets -inf.
+      negatives: int (batch, masked, count), positions along `masked`.
+      valid: bool (batch, masked).
+      temperature: divides the cosines (0.1).
+
+    Returns:
+      The loss, summed over masked frames; and the accuracy: how often the positive scored higher than every distractor.
+    """
+    similarity = jnp.einsum("bmd,bnd->bmn", _unit(predicted), _unit(target)) / temperature
+    positive = jnp.diagonal(similarity, axis1=1, axis2=2)
+    negative = jnp.take_along_axis(similarity, negatives, axis=2)
+    same = jnp.all(codes[:, :, None, :] == codes[:, None, :, :], axis=-1)
+    duplicate = jnp.take_along_axis(same, negatives, axis=2)
+    negative = jnp.where(duplicate, -jnp.inf, negative)
+
+    logits = jnp.concatenate([positive[:, :, None], negative], axis=2)
+    frame_loss = jax.nn.logsumexp(logits, axis=2) - positive
+    # Alone in its row, a frame has no distractors.
+    counted = valid & (jnp.sum(valid, axis=1, keepdims=True) > 1)
+    weight = jnp.sum(counted).astype(jnp.float32)
+    correct = jnp.max(negative, axis=2) < positive
+    return (
+        Weighted(jnp.sum(jnp.where(counted, frame_loss, 0.0)), weight),
+        Weighted(jnp.sum(counted & correct).astype(jnp.float32), weight),
+    )
+
+
+def code_perplexity(logits: Array, valid: Array) -> Array:
+    """The number of codes in use, summed over codebooks: between `codebooks` and `codebooks * codes`.
+
+    exp of the entropy of the mean softmax over masked frames, without temperature or noise.
+
+    Args:
+      logits: float32 (batch, masked, codebooks, codes).
+      valid: bool (batch, masked).
+    """
+    probabilities = jnp.where(valid[:, :, None, None], jax.nn.softmax(logits, axis=-1), 0.0)
+    mean = jnp.sum(probabilities, axis=(0, 1)) / jnp.maximum(jnp.sum(valid), 1)
+    return jnp.sum(jnp.exp(-jnp.sum(mean * jnp.log(mean + 1e-7), axis=-1)))
+
+
+def diversity_loss(logits: Array, valid: Array) -> Weighted:
+    """(codebooks * codes - perplexity) / (codebooks * codes), times the masked frames; equation 4 as fairseq has it."""
+    choices = logits.shape[-2] * logits.shape[-1]
+    frames = jnp.sum(valid).astype(jnp.float32)
+    return Weighted((choices - code_perplexity(logits, valid)) / choices * frames, frames)
+
+
+def feature_penalty(extracted: Array, frame_mask: Array) -> Weighted:
+    """Mean square of the extractor's output, summed over real frames.
+
+    Args:
+      extracted: (batch, frames, channels), before the feature norm.
+      frame_mask: bool (batch, frames).
+    """
+    energy = jnp.mean(extracted.astype(jnp.float32) ** 2, axis=-1)
+    return Weighted(jnp.sum(jnp.where(frame_mask, energy, 0.0)), jnp.sum(frame_mask).astype(jnp.float32))
+
+
+def _unit(x: Array) -> Array:
+    """Unit length along the last axis; PyTorch's cosine similarity clamps the norm at 1e-8."""
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x**2, axis=-1, keepdims=True), 1e-16))

@@ -1,0 +1,318 @@
+"""The loop of every task: python -m mms_jax.train --config=configs/NAME.py --workdir=DIR [--config.key=value]
+
+The same command resumes: what it finds in DIR decides. Read `train` from top to bottom.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from input_pipeline.corpora.storage import CorpusError
+from input_pipeline.dataset import corpus_vocabulary, language_hours, open_corpora, training_data
+from input_pipeline.loader import load_batches
+from mms_jax import sharding
+from mms_jax.checkpoint import CheckpointError, Checkpoints, load_model, write_json
+from mms_jax.config import differing_keys, flatten_config
+from mms_jax.evaluate import Evaluator, format_result
+from mms_jax.metrics import MetricWriter, Progress, Window
+from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.optimizers import make_optimizer
+from mms_jax.tasks import Task, make_task
+from mms_jax.tasks.sums import Weighted
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot start or go on. The message says why, what is safe, and what to do."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that changes from step to step.
+
+    Attributes:
+      params: the parameters.
+      optimizer: optax state.
+      step: int32, batches seen. Randomness and data order are functions of it and the seed.
+    """
+
+    params: Params
+    optimizer: optax.OptState
+    step: jax.Array
+
+
+def train(config: ConfigDict, workdir: str) -> TrainState:
+    """Trains until `config.total_steps`, resuming where WORKDIR left off.
+
+    Args:
+      config: the experiment, see mms_jax.config.
+      workdir: holds checkpoints, metrics.jsonl, TensorBoard files and config.json.
+
+    Returns:
+      The last state.
+
+    Raises:
+      TrainingError: another experiment's folder, a loss that is no longer finite, too many bad recordings.
+      CheckpointError: a checkpoint that cannot be saved or read. CorpusError: a corpus that is not prepared.
+      ValueError: an impossible config.
+    """
+    folder = pathlib.Path(workdir).expanduser()
+    claim_workdir(config, folder)
+
+    # ---- mesh, data, model, optimizer --------------------------------------------------------------------------------
+    mesh = sharding.make_mesh(**config.mesh)
+    corpora = open_corpora(config.input.corpora, config.input.data_dir)
+    vocabulary = corpus_vocabulary(corpora) if config.task == "asr" else None
+    task = make_task(config, vocabulary)
+    model = FunctionalModel.abstract(task.build)
+    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
+    if config.input.rows_multiple % sharding.batch_shards(mesh):
+        raise ValueError(
+            f"config.input.rows_multiple={config.input.rows_multiple} must be a multiple of the "
+            f"{sharding.batch_shards(mesh)} parts into which the mesh cuts a batch"
+        )
+    plan, decoder = training_data(config.input, corpora, vocabulary, config.seed)
+    hours = language_hours(corpora)
+    logging.info("%.2f hours in %d languages, %d batches an epoch", sum(hours.values()), len(hours), plan.batches)
+
+    with jax.set_mesh(mesh):
+        # ---- state: this run's checkpoint, else another run's backbone, else fresh -----------------------------------
+        checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, keep_every=config.checkpoint.keep_every or None)
+        abstract = abstract_state(model, optimizer, mesh)
+        state = restore_state(checkpoints, abstract)
+        if state is None:
+            state = initial_state(model, optimizer, abstract, config.seed)
+            if config.init_from:
+                state = dataclasses.replace(state, params=with_backbone(state.params, config.init_from, task))
+        first = int(state.step)
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+        logging.info("%s parameters; %s", f"{parameters:,}", f"resuming at step {first}" if first else "fresh start")
+
+        # ---- the loop ------------------------------------------------------------------------------------------------
+        step_fn = make_train_step(task, model, optimizer, jax.random.key(config.seed))
+        evaluator = Evaluator(config, task, model, mesh) if config.eval_every else None
+        batches = load_batches(
+            plan, decoder, start=first, stop=config.total_steps, workers=config.input.workers,
+            prefetch=config.input.prefetch, process=jax.process_index(), processes=jax.process_count(),
+        )  # fmt: skip
+        writer, window = MetricWriter(folder, first), Window(config.input.max_bad_share)
+        stop_asked = _listen_for_termination()
+        profiling = False
+        with Progress(first, config.total_steps) as progress:
+            for step in range(first + 1, config.total_steps + 1):
+                if config.profile.start and step == config.profile.start:
+                    jax.profiler.start_trace(str(folder / "profile"))
+                    profiling = True
+                waiting = time.monotonic()
+                batch = sharding.put_batch(next(batches), mesh)
+                window.waited(time.monotonic() - waiting)
+                with jax.profiler.StepTraceAnnotation("train", step_num=step), jax.transfer_guard("disallow"):
+                    state, metrics = step_fn(state, batch)
+                progress.advance(window.add(step, metrics))
+                if profiling and step == config.profile.start + config.profile.steps - 1:
+                    jax.block_until_ready(state)
+                    jax.profiler.stop_trace()
+                    profiling = False
+
+                last = step == config.total_steps or stop_asked()
+                saving = step % config.checkpoint.every == 0 or last
+                if saving or step % config.log_every == 0:
+                    update = (step - 1) // config.optimizer.accumulate
+                    figures = window.close() | {"learning_rate": float(schedule(update))}
+                    writer.write(step, figures)
+                    _stop_if_broken(figures, window, checkpoints, folder)
+                if saving:
+                    train_entry = {"optimizer": state.optimizer, "step": state.step}
+                    checkpoints.save(step, state.params, train_entry, task.describe())
+                if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
+                    result = evaluator.run(state.params)
+                    writer.write(step, {f"eval/{name}": value for name, value in result.items()})
+                    logging.info("step %d\n%s", step, format_result(result))
+                if last:
+                    break
+        checkpoints.close()
+        writer.close()
+    if int(state.step) < config.total_steps:
+        raise TrainingError(f"asked to stop: saved at step {int(state.step)}; the same command continues from there")
+    return state
+
+
+def make_train_step(
+    task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, key: jax.Array
+) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, Weighted]]]:
+    """One jitted update; the state is donated. Sharding follows from the arrays that go in."""
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, Weighted]]:
+        step_key = jax.random.fold_in(key, state.step)
+
+        def loss_fn(params: Params):
+            loss = task.loss(model.bind(params), batch, step_key, state.step)
+            return loss.total.mean(), loss
+
+        gradients, loss = jax.grad(loss_fn, has_aux=True)(state.params)
+        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
+        params = optax.apply_updates(state.params, updates)
+        one = jnp.ones(())
+        metrics = {
+            "loss": loss.total,
+            "gradient_norm": Weighted(optax.global_norm(gradients), one),
+            "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / 16_000, one),
+            "bad": Weighted(jnp.sum((batch["item"] >= 0) & ~batch["counted"]), jnp.sum(batch["item"] >= 0)),
+        }
+        return TrainState(params, optimizer_state, state.step + 1), loss.metrics | metrics
+
+    return train_step
+
+
+def abstract_state(
+    model: FunctionalModel, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
+) -> TrainState:
+    """The state as ShapeDtypeStructs with shardings: what initialising and restoring both aim at."""
+    shapes, shardings = model.shapes(), model.shardings(mesh)
+    params = jax.tree.map(
+        lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place), shapes, shardings
+    )
+    everywhere = sharding.replicated(mesh)
+    # Moments live where their parameters do.
+    optimizer_state = optax.tree_map_params(
+        optimizer,
+        lambda leaf, param: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=param.sharding),
+        jax.eval_shape(optimizer.init, shapes),
+        params,
+        transform_non_params=lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+    )
+    return TrainState(params, optimizer_state, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere))
+
+
+def initial_state(
+    model: FunctionalModel, optimizer: optax.GradientTransformation, abstract: TrainState, seed: int
+) -> TrainState:
+    """A fresh state, born sharded."""
+
+    def init(key: jax.Array) -> TrainState:
+        params = model.init(key)
+        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))
+
+
+def restore_state(checkpoints: Checkpoints, abstract: TrainState) -> TrainState | None:
+    """The state of this run's newest readable checkpoint, or None where there is none."""
+    restored = checkpoints.restore(abstract.params, {"optimizer": abstract.optimizer, "step": abstract.step})
+    if restored is None:
+        return None
+    params, rest = restored
+    return TrainState(params, rest["optimizer"], rest["step"])
+
+
+def with_backbone(params: Params, init_from: str, task: Task) -> Params:
+    """Replaces the backbone by another run's.
+
+    Raises:
+      TrainingError: that run's backbone has other shapes; the message names the first that differs.
+    """
+    description, stored = load_model(init_from)
+
+    def take(path, fresh, old):
+        if fresh.shape != old.shape:
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise TrainingError(
+                f"config.init_from={init_from}: {name} is {old.shape} there and {fresh.shape} here; "
+                "set config.model.geometry to that run's"
+            )
+        return jax.device_put(old, fresh.sharding)
+
+    try:
+        backbone = jax.tree_util.tree_map_with_path(take, params["backbone"], stored["backbone"])
+    except (KeyError, ValueError) as error:
+        raise TrainingError(
+            f"config.init_from={init_from} holds another kind of model than {task.model}: {error}"
+        ) from error
+    logging.info("backbone from %s (%s)", init_from, description["task"])
+    return params | {"backbone": backbone}
+
+
+def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
+    """Makes the folder this experiment's, or checks that it already is.
+
+    Raises:
+      TrainingError: it holds another experiment's checkpoints; the message lists what differs.
+    """
+    path = folder / "config.json"
+    ours = flatten_config(config)
+    if path.exists():
+        theirs = json.loads(path.read_text())
+        differing = differing_keys(json.loads(json.dumps(ours)), theirs)
+        if differing and any((folder / "checkpoints").glob("[0-9]*")):
+            lines = [f"  {name}: {theirs.get(name)!r} there, {ours.get(name)!r} now" for name in differing]
+            raise TrainingError(
+                f"{folder} holds the checkpoints of another experiment:\n"
+                + "\n".join(lines)
+                + "\nChoose a new --workdir, or give these keys the values they have there to continue that run."
+            )
+    if jax.process_index() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, ours)
+
+
+def _stop_if_broken(figures: dict[str, Any], window: Window, checkpoints: Checkpoints, folder: pathlib.Path) -> None:
+    """Stops before anything broken is saved. Raises TrainingError."""
+    standing = f"the checkpoint of step {checkpoints.steps[-1]} in {folder} stands" if checkpoints.steps else (
+        "no checkpoint was saved yet"
+    )  # fmt: skip
+    broken = [name for name in ("loss", "gradient_norm") if not np.isfinite(figures[name])]
+    if broken:
+        raise TrainingError(
+            f"{' and '.join(broken)} became non-finite between steps {window.first} and {window.last}; {standing}. "
+            "Lower config.optimizer.learning_rate, or set config.optimizer.clip_norm=1.0, in a new --workdir; "
+            "bfloat16 runs also profit from more warmup."
+        )
+    if window.too_many_bad():
+        raise TrainingError(
+            f"{window.bad} of {window.rows} recordings since the start could not be decoded (named in the log above), "
+            f"more than config.input.max_bad_share; {standing}. Repair the corpus, or raise that share."
+        )
+
+
+def _listen_for_termination() -> Callable[[], bool]:
+    """SIGTERM, which announces a preemption, asks the loop to save and stop. Every process of a job gets it."""
+    asked: list[int] = []
+    try:
+        signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+    except ValueError:  # not in the main thread, as in some notebooks
+        return lambda: False
+    return lambda: bool(asked)
+
+
+def main(argv: list[str]) -> None:
+    """Command line."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments {argv[1:]}")
+    config = _CONFIG.value
+    sharding.start_distributed(config.distributed)
+    try:
+        train(config, _WORKDIR.value)
+    except (TrainingError, CheckpointError, CorpusError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, configs/NAME.py", lock_config=True)
+    _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; made if it is not there")
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main)
