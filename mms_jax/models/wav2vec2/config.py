@@ -105,7 +105,7 @@ _LARGE = {"layers": 60, "hidden": 2048, "mlp": 8192, "quantized": 1024, "project
 GEOMETRIES: dict[str, Wav2Vec2Config] = {
     # Two cores: narrow where the frame rate is high, since element-wise work there outweighs every matrix product.
     "tiny": Wav2Vec2Config(
-        conv_dims=(16, 32, 64, 96, 128, 160, 192),
+        conv_dims=(16, 32, 48, 64, 96, 128, 192),
         hidden=192,
         mlp=576,
         layers=4,

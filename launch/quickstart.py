@@ -1,0 +1,167 @@
+"""From nothing to a recogniser: corpus, pretraining, fine-tuning, evaluation, use. `launch/local.sh quickstart` runs it.
+
+Every step is a command of this project, printed before it runs; what each prints goes to FOLDER/logs. A step that is
+done is not done again, so an interrupted quickstart goes on where it was.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import soundfile
+
+from input_pipeline.corpora.storage import as_text, open_corpus
+from mms_jax.audio.flac import decode_flac
+from mms_jax.checkpoint import write_json
+
+CORPUS = "spoken_phrases/verses"
+SHOWN = 6  # held-out recordings that the command line transcribes
+
+
+class Quickstart:
+    """The steps, in order; each returns when its results lie in the folder."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.data = folder / "data"
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        self.environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+
+    def command(self, name: str, *arguments: str, show: bool = False) -> str:
+        """Runs `python -m ...`, its output kept in logs/NAME.txt. Ends the quickstart where it fails."""
+        log = self.folder / "logs" / f"{name}.txt"
+        print(f"\n$ python -m {' '.join(arguments)}", flush=True)
+        begun = time.monotonic()
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if not show else errors,
+                text=True,
+                env=self.environment,
+            )
+            assert process.stdout is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                errors.write(line)
+                if show:
+                    print(f"  {line}", end="", flush=True)
+                elif "] step " in line:
+                    print(f"  {_progress_line(line)}", flush=True)
+        if process.wait() != 0:
+            sys.exit(f"error: this step failed; the end of {log}:\n" + "".join(lines[-15:]) + log.read_text()[-2000:])
+        print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
+        return "".join(lines)
+
+    def train(self, name: str, config: str, *changes: str) -> None:
+        """Trains a run and evaluates its checkpoint."""
+        common = (f"--config=configs/{config}.py", f"--workdir={self.folder / name}", f"--config.input.data_dir={self.data}")
+        self.command(f"train_{name}", "mms_jax.train", *common, *changes)
+        self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, show=True)
+
+    def evaluation(self, name: str) -> dict:
+        """What `train` measured."""
+        return json.loads((self.folder / name / "evaluation.json").read_text())
+
+    def transcribe(self) -> list[dict]:
+        """Transcribes held-out recordings from the command line, one call a language."""
+        corpus = open_corpus(CORPUS, "test", self.data)
+        folder = self.folder / "held_out"
+        folder.mkdir(exist_ok=True)
+        shown, languages = [], set()
+        for record in corpus.source:
+            language = as_text(record["language"])
+            if language in languages or len(shown) == SHOWN:
+                continue
+            languages.add(language)
+            waveform, rate = decode_flac(record["audio"], as_text(record["id"]))
+            path = folder / f"{as_text(record['id'])}.wav"
+            soundfile.write(path, waveform, rate)
+            shown.append({"file": str(path), "language": language, "reference": as_text(record["text"])})
+        for row in shown:
+            arguments = ("mms_jax.cli", "transcribe", row["file"], "--model", str(self.folder / "asr"))
+            output = self.command(
+                f"transcribe_{row['language']}", *arguments, "--lang", row["language"], "--format", "json"
+            )
+            answer = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+            row["text"] = answer["text"]
+            print(f"  was said  {row['reference']}\n  was heard {row['text']}")
+        return shown
+
+
+def run(folder: pathlib.Path) -> dict:
+    """The whole quickstart; returns what results.json holds."""
+    begun = time.monotonic()
+    steps = Quickstart(folder)
+    steps.command("prepare", "input_pipeline.prepare", "spoken_phrases", f"--data_dir={steps.data}", show=True)
+    steps.train("pretrain", "pretrain_phrases")
+    steps.train("asr", "asr_phrases", f"--config.init_from={folder / 'pretrain'}")
+    steps.train("asr_without_pretraining", "asr_phrases")
+    transcripts = steps.transcribe()
+    asr, without, pretrain = (steps.evaluation(name) for name in ("asr", "asr_without_pretraining", "pretrain"))
+    results = {
+        "asr": {
+            "cer": asr["cer"],
+            "wer": asr["wer"],
+            "cer_by_language": {name: row["cer"] for name, row in asr["by_language"].items()},
+            "utterances": asr["utterances"],
+        },
+        "asr_without_pretraining": {
+            "cer": without["cer"],
+            "wer": without["wer"],
+            "cer_by_language": {name: row["cer"] for name, row in without["by_language"].items()},
+        },
+        "pretrain": {name: pretrain[name] for name in ("accuracy", "contrastive", "code_perplexity")},
+        "transcripts": transcripts,
+        "minutes": (time.monotonic() - begun) / 60,
+    }
+    write_json(folder / "results.json", results)
+    return results
+
+
+def format_results(results: dict) -> str:
+    """The closing table."""
+    asr, without = results["asr"], results["asr_without_pretraining"]
+    lines = ["character error rate on unseen voices, %", f"{'language':<10}{'pretrained':>12}{'from scratch':>14}"]
+    for language, cer in asr["cer_by_language"].items():
+        lines.append(f"{language:<10}{100 * cer:>12.2f}{100 * without['cer_by_language'][language]:>14.2f}")
+    lines.append(f"{'all':<10}{100 * asr['cer']:>12.2f}{100 * without['cer']:>14.2f}")
+    gain = without["cer"] - asr["cer"]
+    verdict = (
+        f"Pretraining bought {100 * gain:.2f} points of CER." if gain > 0 else
+        f"Pretraining bought nothing here: {100 * -gain:.2f} points of CER worse than from scratch."
+    )  # fmt: skip
+    accuracy = 100 * results["pretrain"]["accuracy"]
+    lines += [verdict, f"Masked frames predicted right among 101 candidates: {accuracy:.1f} % (chance 1 %)."]
+    lines.append(f"{results['minutes']:.1f} minutes.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", default="runs/quickstart", help="where everything goes")
+    folder = pathlib.Path(parser.parse_args().folder)
+    results = run(folder)
+    from plots import plot_all
+
+    pictures = plot_all(folder)
+    print("\n" + format_results(results))
+    print(f"\n{folder}/results.json\n" + "\n".join(str(picture) for picture in pictures))
+    print(f"\nUse it: .venv/bin/mms-jax transcribe {folder}/held_out/*.wav --model {folder}/asr --lang eng")
+
+
+def _progress_line(line: str) -> str:
+    """The figures of a log line that people look at."""
+    words = line.split("] ", 1)[1].split("  ")
+    wanted = ("step", "accuracy", "contrastive", "loss_per_character", "audio_rate", "loss ")
+    return "  ".join(word.strip() for word in words if word.startswith(wanted))
+
+
+if __name__ == "__main__":
+    main()

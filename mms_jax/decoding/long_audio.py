@@ -1,0 +1,41 @@
+"""Recordings of any length through a model of bounded window: overlapping windows, merged on frames."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """Where windows lie and which frames each of them answers for.
+
+    Window i starts at sample i * hop, a whole number of frames, so its frames coincide with those of the recording. A
+    window's first and last `context` seconds are seen, but answered by its neighbours.
+
+    Attributes:
+      size: samples a window.
+      context: samples at either end that only give context.
+      stride: samples a frame.
+    """
+
+    size: int
+    context: int
+    stride: int
+
+    def __post_init__(self):
+        if self.size % self.stride or self.context % self.stride or self.size <= 2 * self.context:
+            raise ValueError("window and context must be whole frames, and the window longer than both contexts")
+
+    @property
+    def hop(self) -> int:
+        """Samples from one window's start to the next."""
+        return self.size - 2 * self.context
+
+    def kept(self, number: int, frames: int, last: bool) -> slice:
+        """The frames of window `number` that belong in the merged result.
+
+        Args:
+          number: from 0.
+          frames: real frames of the window.
+          last: whether it reaches the end of the recording.
+        """
+        context, hop = self.context // self.stride, self.hop // self.stride
+        return slice(0 if number == 0 else context, frames if last else context + hop)

@@ -1,0 +1,64 @@
+"""When each word was said, from a greedy path."""
+
+import dataclasses
+
+import numpy as np
+
+from mms_jax.text.vocabulary import WORD_TOKEN, Vocabulary
+
+FRAME_SECONDS = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Word:
+    """One recognised word.
+
+    Attributes:
+      text: the word.
+      start, end: seconds from the beginning of the recording.
+      score: mean probability of its characters at the frames that chose them, in [0, 1].
+    """
+
+    text: str
+    start: float
+    end: float
+    score: float
+
+
+def words_of_path(symbols: np.ndarray, probabilities: np.ndarray, vocabulary: Vocabulary) -> list[Word]:
+    """Cuts a greedy path into words.
+
+    Args:
+      symbols: int (frames,), the most probable symbol of each frame.
+      probabilities: float (frames,), its probability.
+      vocabulary: names the symbols.
+
+    Returns:
+      The words in order; a word begins with its first character's first frame and ends after its last one's last.
+    """
+    words: list[Word] = []
+    text, start, end, scores = "", 0, 0, []  # type: str, int, int, list[float]
+    previous = 0
+
+    def close() -> None:
+        nonlocal text, scores
+        if text:
+            words.append(Word(text, start * FRAME_SECONDS, end * FRAME_SECONDS, float(np.mean(scores))))
+        text, scores = "", []
+
+    for frame, (symbol, probability) in enumerate(zip(symbols, probabilities)):
+        token = vocabulary.tokens[symbol]
+        if symbol == 0:
+            pass
+        elif token == WORD_TOKEN:
+            close()
+        elif symbol != previous:
+            if not text:
+                start = frame
+            text, end = text + token, frame + 1
+            scores.append(float(probability))
+        else:
+            end = frame + 1
+        previous = symbol
+    close()
+    return words

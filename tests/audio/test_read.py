@@ -1,0 +1,120 @@
+"""Reading files: formats, rates, lengths, and everything that can be wrong with one."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from mms_jax.audio.errors import AudioError
+from mms_jax.audio.flac import decode_flac, encode_flac
+from mms_jax.audio.read import Recording, read_audio
+from mms_jax.audio.waveform import normalize_waveform, resample
+
+
+def tone(seconds, rate=16_000, frequency=440.0):
+    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff"])
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44_100, 2)])
+def test_any_format_becomes_16_khz_mono(tmp_path, suffix, rate, channels):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, np.stack([tone(2.0, rate)] * channels, axis=1), rate)
+    waveform = read_audio(path)
+    assert waveform.dtype == np.float32 and abs(len(waveform) - 32_000) < 2500  # codecs pad
+    middle = waveform[8000:24_000]
+    assert np.abs(np.fft.rfft(middle)).argmax() == pytest.approx(440, abs=1)
+    assert np.abs(middle).max() == pytest.approx(0.5, abs=0.05)
+
+
+def test_channels_are_averaged(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), -tone(1) + 0.25], axis=1), 16_000)
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), 0.125, atol=1e-3)
+
+
+def test_blocks_resample_as_one_piece(tmp_path):
+    waveform = np.random.default_rng(0).normal(0, 0.1, 100 * 22_050).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", waveform, 22_050, subtype="FLOAT")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), resample(waveform, 22_050), atol=2e-3)
+
+
+def test_windows_cover_the_recording_normalised(tmp_path, monkeypatch):
+    monkeypatch.setattr("mms_jax.audio.read.BLOCK_SECONDS", 1)
+    monkeypatch.setattr("mms_jax.audio.read.KEPT_SECONDS", 2)
+    waveform = tone(7.3) + 0.1
+    soundfile.write(tmp_path / "a.wav", waveform, 16_000, subtype="FLOAT")
+    recording = Recording(tmp_path / "a.wav")
+    assert recording._kept is None, "long recordings are read again, not kept"
+    expected = normalize_waveform(waveform)
+    windows = list(recording.windows(size=32_000, hop=16_000))
+    assert [len(window) for window in windows] == [32_000] * 6 + [len(waveform) - 96_000]
+    for number, window in enumerate(windows):
+        np.testing.assert_allclose(window, expected[number * 16_000 :][: len(window)], atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [32_000, 32_001, 48_000, 20_000])
+def test_last_window_reaches_the_end_once(tmp_path, length):
+    soundfile.write(tmp_path / "a.wav", tone(length / 16_000 + 0.001)[:length], 16_000)
+    windows = list(Recording(tmp_path / "a.wav").windows(size=32_000, hop=16_000))
+    assert (len(windows) - 1) * 16_000 + len(windows[-1]) == length
+    assert len(windows) == 1 or len(windows[-1]) > 16_000
+
+
+def test_normalised_waveform_has_unit_variance():
+    normalized = normalize_waveform(tone(1) * 0.01 + 3)
+    assert normalized.mean() == pytest.approx(0, abs=1e-4)
+    assert normalized.std() == pytest.approx(0.75, abs=0.1), "epsilon keeps what is nearly silent small"
+    np.testing.assert_array_equal(normalize_waveform(np.zeros(10)), 0)
+
+
+def write(path, waveform, subtype="PCM_16"):
+    soundfile.write(path, waveform, 16_000, subtype=subtype)
+
+
+def broken_files(folder):
+    """(name, what the message must say)"""
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("this is no audio at all")
+    (folder / "folder.wav").mkdir()
+    write(folder / "silent.wav", np.zeros(16_000))
+    write(folder / "short.wav", tone(0.005))
+    write(folder / "nan.wav", np.where(np.arange(16_000) == 7, np.nan, 0.1), "FLOAT")
+    write(folder / "inf.wav", np.where(np.arange(16_000) == 7, np.inf, 0.1), "FLOAT")
+    write(folder / "whole.wav", tone(2))
+    (folder / "truncated.wav").write_bytes((folder / "whole.wav").read_bytes()[:30_000])
+    soundfile.write(folder / "whole.flac", np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000)
+    (folder / "truncated.flac").write_bytes((folder / "whole.flac").read_bytes()[:100_000])
+    (folder / "header.flac").write_bytes((folder / "whole.flac").read_bytes()[:30])
+    soundfile.write(folder / "none.wav", np.zeros(0), 16_000)
+
+
+CASES = [
+    ("missing.wav", "no such file"),
+    ("empty.wav", "empty"),
+    ("text.wav", "not audio"),
+    ("folder.wav", "folder"),
+    ("silent.wav", "silent"),
+    ("short.wav", "5 ms long"),
+    ("nan.wav", "NaN"),
+    ("inf.wav", "NaN or infinite"),
+    ("truncated.wav", "truncated"),
+    ("truncated.flac", "truncated"),
+    ("header.flac", "not audio|truncated"),
+    ("none.wav", "0 ms long"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), CASES)
+def test_unusable_files_are_named(tmp_path, name, message):
+    broken_files(tmp_path)
+    with pytest.raises(AudioError, match=message) as error:
+        read_audio(tmp_path / name)
+    assert name in str(error.value)
+
+
+def test_flac_in_memory():
+    waveform = np.concatenate([tone(0.5), [2.0, -2.0]])
+    decoded, rate = decode_flac(encode_flac(waveform, 16_000), "x")
+    assert rate == 16_000
+    np.testing.assert_allclose(decoded, np.clip(waveform, -1, 1), atol=1e-4)
+    with pytest.raises(AudioError, match="x: cannot be decoded"):
+        decode_flac(b"nothing", "x")

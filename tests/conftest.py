@@ -1,0 +1,104 @@
+"""Eight simulated devices, and no accelerator: the tests compute the same everywhere."""
+
+import os
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pathlib  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import soundfile  # noqa: E402
+
+FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture
+def fixture_file():
+    """The path of a stored reference."""
+    return lambda name: FIXTURES / name
+
+
+def _table(folder: pathlib.Path) -> pathlib.Path:
+    """Forty recordings of tones, whose transcript names the tone; two languages, all splits."""
+    rng = np.random.default_rng(0)
+    lines = ["path\ttext\tlanguage\tspeaker\tsplit"]
+    for number in range(40):
+        tones = rng.integers(0, 4, size=rng.integers(2, 5))
+        seconds = np.arange(4000) / 16_000
+        waveform = np.concatenate([0.3 * np.sin(2 * np.pi * (300 + 300 * tone) * seconds) for tone in tones])
+        waveform += rng.normal(0, 0.01, len(waveform))
+        soundfile.write(folder / f"{number}.flac", waveform, 16_000)
+        text = "".join("abcd"[tone] for tone in tones)
+        split = "test" if number % 5 == 0 else "train"
+        lines.append(f"{number}.flac\t{text}\t{'eng' if number % 2 else 'swh'}\tsine\t{split}")
+    table = folder / "table.tsv"
+    table.write_text("\n".join(lines) + "\n")
+    return table
+
+
+@pytest.fixture(scope="session")
+def tone_table(tmp_path_factory):
+    """A folder of recordings and its table, as a user has them."""
+    return _table(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(scope="session")
+def tone_data(tone_table, tmp_path_factory):
+    """A data folder with the prepared corpus audio_folder/tones."""
+    from input_pipeline.corpora.audio_folder import AudioFolder
+
+    data_dir = tmp_path_factory.mktemp("data")
+    AudioFolder(
+        name="tones", table=str(tone_table), language=None, max_bad_share=0.0, data_dir=str(data_dir),
+        file_format="array_record",
+    ).download_and_prepare()  # fmt: skip
+    return data_dir
+
+
+MINIATURE = {
+    "conv_dims": (8, 8, 8, 8, 16, 16, 16),
+    "hidden": 32,
+    "mlp": 48,
+    "layers": 2,
+    "heads": 4,
+    "positional_kernel": 16,
+    "positional_groups": 4,
+    "quantized": 12,
+    "projected": 10,
+    "codes": 6,
+    "init_std": None,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def miniature():
+    """A geometry small enough to compile in seconds, under the name "miniature"."""
+    from mms_jax.models.wav2vec2 import config
+
+    config.GEOMETRIES["miniature"] = config.Wav2Vec2Config(**MINIATURE)
+    return config.GEOMETRIES["miniature"]
+
+
+@pytest.fixture
+def tone_config(tone_data):
+    """An experiment on the tones that takes seconds."""
+    from mms_jax.config import default_config
+
+    config = default_config()
+    config.model.geometry = "miniature"
+    config.total_steps = 6
+    config.input.data_dir = str(tone_data)
+    config.input.corpora = ("audio_folder/tones:train",)
+    config.input.eval_corpora = ("audio_folder/tones:test",)
+    config.input.bucket_seconds = (1.0,)
+    config.input.min_seconds = 0.1
+    config.input.batch_seconds = 8.0
+    config.input.rows_multiple = 8
+    config.masking.time_minimum = 1
+    config.masking.time_length = 2
+    config.log_every = 2
+    config.checkpoint.every = 3
+    return config

@@ -1,0 +1,120 @@
+"""Decoding: what the arrays hold, in threads and processes, and what happens to damaged records."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from input_pipeline.corpora.storage import CorpusError, open_corpus
+from input_pipeline.dataset import corpus_vocabulary, evaluation_data, open_corpora, references, training_data
+from input_pipeline.decode import Decoder
+from input_pipeline.loader import load_batches
+
+
+@pytest.fixture
+def opened(tone_config):
+    corpora = open_corpora(tone_config.input.corpora, tone_config.input.data_dir)
+    vocabulary = corpus_vocabulary(corpora)
+    return corpora, vocabulary, *training_data(tone_config.input, corpora, vocabulary, seed=0)
+
+
+def test_arrays_hold_what_the_corpus_says(opened):
+    corpora, vocabulary, plan, decoder = opened
+    batch = decoder(plan.batch(0))
+    assert batch["waveforms"].shape == (8, 16_000) and batch["waveforms"].dtype == np.float32
+    for row, item in enumerate(batch["item"]):
+        record = corpora[0].source[int(plan.table.record[item])]
+        length = batch["lengths"][row]
+        assert length == round(float(record["seconds"]) * 16_000)
+        waveform = batch["waveforms"][row]
+        assert abs(waveform[:length].mean()) < 1e-4 and waveform[:length].std() == pytest.approx(1, abs=1e-3)
+        assert not waveform[length:].any()
+        labels = batch["labels"][row, : batch["label_lengths"][row]]
+        assert vocabulary.decode(labels.tolist()) == record["text"].decode()
+        assert vocabulary.languages[batch["language"][row]] == record["language"].decode()
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_order_does_not_depend_on_workers_or_hosts(opened, workers):
+    _, _, plan, decoder = opened
+    expected = [decoder(plan.batch(step)) for step in range(3, 9)]
+    loaded = list(load_batches(plan, decoder, start=3, stop=9, workers=workers))
+    halves = [
+        list(load_batches(plan, decoder, start=3, stop=9, workers=0, process=process, processes=2))
+        for process in range(2)
+    ]
+    assert len(loaded) == 6
+    for number, batch in enumerate(expected):
+        for name, value in batch.items():
+            np.testing.assert_array_equal(loaded[number][name], value)
+            np.testing.assert_array_equal(np.concatenate([half[number][name] for half in halves]), value)
+
+
+class Damaged:
+    """A source whose record 3 is no audio and whose record 5 cannot be read at all."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def __getitem__(self, number):
+        if number == 5:
+            raise OSError("checksum mismatch")
+        record = dict(self._source[number])
+        return record | {"audio": b"no audio"} if number == 3 else record
+
+
+def test_damaged_records_are_skipped_named_and_counted(opened, caplog):
+    corpora, vocabulary, plan, _ = opened
+    decoder = Decoder(plan.table, [Damaged(corpora[0].source)], vocabulary, seed=0)
+    with caplog.at_level(logging.WARNING):
+        batches = [decoder(plan.batch(step)) for step in range(plan.batches)]
+    records = np.concatenate([plan.table.record[batch["item"]] for batch in batches])
+    counted = np.concatenate([batch["counted"] for batch in batches])
+    lengths = np.concatenate([batch["lengths"] for batch in batches])
+    np.testing.assert_array_equal(counted, ~np.isin(records, (3, 5)))
+    np.testing.assert_array_equal(lengths > 0, counted)
+    assert "record 3" in caplog.text and "checksum mismatch" in caplog.text
+
+
+def test_long_recordings_are_cropped_at_random_places(opened, tone_config):
+    corpora, *_ = opened
+    tone_config.input.bucket_seconds = (0.4,)
+    plan, decoder = training_data(tone_config.input, corpora, None, seed=0)
+    longest = int(np.argmax(plan.table.seconds))
+    crops = []
+    for step in range(40):
+        batch = plan.batch(step)
+        for row in np.flatnonzero(batch.items == longest):
+            crops.append(decoder(batch)["waveforms"][row])
+    assert len(crops) > 1 and not np.array_equal(crops[0], crops[1])
+    assert all(len(crop) == 6400 for crop in crops)
+
+
+def test_evaluation_grows_buckets_for_long_recordings(opened, tone_config):
+    corpora, vocabulary, *_ = opened
+    tone_config.input.bucket_seconds = (0.3,)
+    plan, decoder = evaluation_data(tone_config.input, corpora, vocabulary)
+    items = np.concatenate([plan.batch(step).items for step in range(plan.batches)])
+    assert sorted(items[items >= 0]) == list(range(len(corpora[0].index)))
+    texts, languages = references(plan, corpora, [0, 1])
+    assert set("".join(texts)) <= set("abcd") and set(languages) <= {"eng", "swh"}
+
+
+def test_corpora_that_are_not_there(tone_data, tmp_path):
+    with pytest.raises(CorpusError, match=r"python -m input_pipeline\.prepare spoken_phrases"):
+        open_corpus("spoken_phrases/verses", "train", tmp_path)
+    with pytest.raises(CorpusError, match="it has test, train"):
+        open_corpus("audio_folder/tones", "dev", tone_data)
+    with pytest.raises(CorpusError, match="names no split"):
+        open_corpora(("audio_folder/tones",), str(tone_data))
+
+
+def test_a_stale_index_is_made_anew(tone_data):
+    path = next((tone_data / "audio_folder/tones").glob("*/index_train.npz"), None)
+    if path is None:
+        open_corpus("audio_folder/tones", "train", tone_data)
+        path = next((tone_data / "audio_folder/tones").glob("*/index_train.npz"))
+    with np.load(path) as stored:
+        fields = dict(stored)
+    np.savez(path, **(fields | {"seconds": fields["seconds"][:3]}))
+    assert len(open_corpus("audio_folder/tones", "train", tone_data).index) == 32

@@ -1,0 +1,70 @@
+"""Schedules at their corners, and what stands still while frozen."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mms_jax.config import default_config
+from mms_jax.optimizers import make_optimizer, make_schedule
+
+
+def settings(**changes):
+    config = default_config().optimizer
+    with config.unlocked():
+        config.update(changes)
+    return config
+
+
+def test_tri_stage_is_fairseqs():
+    schedule = make_schedule(settings(learning_rate=1.0, warmup=0.1, hold=0.4, final_scale=0.05), 1000)
+    assert schedule(0) == pytest.approx(0.01)
+    assert schedule(50) == pytest.approx(0.505)
+    assert schedule(100) == schedule(400) == schedule(499) == pytest.approx(1.0)
+    assert schedule(750) == pytest.approx(0.05**0.5, rel=1e-3)
+    assert schedule(1000) == pytest.approx(0.05, rel=1e-3)
+
+
+def test_polynomial_ends_at_zero():
+    schedule = make_schedule(settings(schedule="polynomial", learning_rate=2.0, warmup=0.25), 400)
+    assert [float(schedule(step)) for step in (0, 50, 100, 250, 400)] == pytest.approx([0, 1, 2, 1, 0])
+
+
+def test_names_that_do_not_exist():
+    with pytest.raises(ValueError, match="choose polynomial, tri_stage or constant"):
+        make_schedule(settings(schedule="cosine"), 10)
+    with pytest.raises(ValueError, match="choose adam"):
+        make_optimizer(settings(name="sgd"), 10)
+
+
+def run(config, steps):
+    params = {"backbone": {"encoder": jnp.ones(3), "extractor": jnp.ones(3)}, "head": jnp.ones(3)}
+    optimizer, _ = make_optimizer(config, 100)
+    state = optimizer.init(params)
+    for _ in range(steps):
+        updates, state = optimizer.update({**params}, state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def test_frozen_parts_move_only_when_their_time_has_come():
+    config = settings(schedule="constant", weight_decay=0.1)
+    with config.unlocked():
+        config.freeze = {"backbone/extractor": -1, "backbone": 2}
+    before, after = run(config, 2), run(config, 3)
+    np.testing.assert_array_equal(before["backbone"]["encoder"], 1.0)
+    assert float(before["head"][0]) < 1.0
+    assert float(after["backbone"]["encoder"][0]) < 1.0
+    np.testing.assert_array_equal(after["backbone"]["extractor"], 1.0)
+
+
+def test_accumulation_takes_one_step_for_the_mean():
+    whole, parts = settings(schedule="constant"), settings(schedule="constant", accumulate=4)
+    np.testing.assert_array_equal(run(parts, 3)["head"], 1.0)
+    np.testing.assert_allclose(run(parts, 4)["head"], run(whole, 1)["head"], rtol=1e-6)
+
+
+def test_adam_is_decoupled_from_weight_decay():
+    plain, decayed = run(settings(), 1)["head"], run(settings(weight_decay=0.5), 1)["head"]
+    rate = float(make_schedule(settings(), 100)(0))
+    np.testing.assert_allclose(plain - decayed, rate * 0.5, rtol=1e-4)

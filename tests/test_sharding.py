@@ -1,0 +1,100 @@
+"""One step on eight simulated devices equals the same step on one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from input_pipeline.dataset import corpus_vocabulary, open_corpora, training_data
+from mms_jax import sharding
+from mms_jax.models.functional import FunctionalModel
+from mms_jax.optimizers import make_optimizer
+from mms_jax.tasks import make_task
+from mms_jax.train import abstract_state, initial_state, make_train_step
+
+LAYOUTS = {"data": (8, 1, 1), "fsdp": (1, 8, 1), "data x fsdp": (2, 4, 1), "tensor": (2, 2, 2)}
+
+
+def setting(config):
+    corpora = open_corpora(config.input.corpora, config.input.data_dir)
+    vocabulary = corpus_vocabulary(corpora)
+    task = make_task(config, vocabulary)
+    optimizer, _ = make_optimizer(config.optimizer, config.total_steps)
+    plan, decoder = training_data(config.input, corpora, vocabulary, seed=0)
+    return task, FunctionalModel.abstract(task.build), optimizer, decoder(plan.batch(0))
+
+
+def one_step(config, layout, devices, explicit=False):
+    """Loss, gradients' norm and the updated state after one step."""
+    task, model, optimizer, batch = setting(config)
+    data, fsdp, tensor = layout
+    mesh = sharding.make_mesh(data, fsdp, tensor, explicit=explicit, devices=devices)
+    with jax.set_mesh(mesh):
+        abstract = abstract_state(model, optimizer, mesh)
+        state = initial_state(model, optimizer, abstract, seed=0)
+        placed = jax.tree.map(lambda leaf: leaf.sharding, state.params)
+        gradients = gradients_of(task, model, state.params, sharding.put_batch(batch, mesh))
+        step = make_train_step(task, model, optimizer, jax.random.key(0))
+        state, metrics = step(state, sharding.put_batch(batch, mesh))
+        return jax.device_get((metrics, gradients, state.params)), placed
+
+
+def gradients_of(task, model, params, batch):
+    def loss(params):
+        return task.loss(model.bind(params), batch, jax.random.key(1), jnp.zeros((), jnp.int32)).total.mean()
+
+    return jax.jit(jax.grad(loss))(params)
+
+
+@pytest.mark.parametrize("task", ["asr", "pretrain"])
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_step_is_the_same_on_any_mesh(tone_config, task, layout):
+    tone_config.task = task
+    tone_config.model.activation_dropout = 0.1
+    tone_config.model.layerdrop = 0.2
+    single, _ = one_step(tone_config, (1, 1, 1), jax.devices()[:1])
+    many, _ = one_step(tone_config, LAYOUTS[layout], jax.devices())
+    for name in single[0]:
+        np.testing.assert_allclose(many[0][name].sum, single[0][name].sum, rtol=2e-4, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(many[0][name].weight, single[0][name].weight)
+    # Sums over devices associate differently; float32 leaves a few units in the last place of the largest gradient.
+    largest = max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(single[1]))
+    for ours, theirs in zip(jax.tree.leaves(many[1]), jax.tree.leaves(single[1])):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5 * largest)
+    # Adam divides by the gradient's own size, so that a gradient of rounding noise still moves by the rate (1e-3).
+    for ours, theirs in zip(jax.tree.leaves(many[2]), jax.tree.leaves(single[2])):
+        np.testing.assert_allclose(ours, theirs, atol=2.5e-5)
+
+
+def test_state_is_born_sharded(tone_config):
+    _, placed = one_step(tone_config, LAYOUTS["data x fsdp"], jax.devices())
+    kernel = placed["backbone"]["encoder"]["layers"]["attention"]["query"]["kernel"]
+    assert kernel.spec == jax.P(None, "fsdp", None)
+    assert placed["backbone"]["feature_norm"]["scale"].is_fully_replicated
+
+
+def test_mesh_that_does_not_fit_is_explained():
+    with pytest.raises(ValueError, match=r"data=3 x fsdp=1 x tensor=1 does not fit 8 devices; set config\.mesh"):
+        sharding.make_mesh(3)
+    assert sharding.make_mesh(-1, 2, 2).shape == {"data": 2, "fsdp": 2, "tensor": 2}
+
+
+def test_mesh_names_its_axis_types():
+    assert set(sharding.make_mesh().axis_types) == {jax.sharding.AxisType.Auto}
+    assert set(sharding.make_mesh(explicit=True).axis_types) == {jax.sharding.AxisType.Explicit}
+
+
+def test_distributed_starts_only_where_a_cluster_is(monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda: calls.append(1))
+    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES", "JAX_COORDINATOR_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    sharding.start_distributed()
+    assert not calls
+    sharding.start_distributed(ask=True)
+    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "host0,host1")
+    sharding.start_distributed()
+    monkeypatch.delenv("TPU_WORKER_HOSTNAMES")
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    sharding.start_distributed()
+    assert len(calls) == 3

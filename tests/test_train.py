@@ -1,0 +1,220 @@
+"""The loop: learning, killing and resuming, refusing, stopping."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from mms_jax import train as training
+from mms_jax.checkpoint import load_model
+from mms_jax.config import flatten_config
+from mms_jax.train import TrainingError, train
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def assert_same_trees(one, other):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
+
+
+@pytest.mark.parametrize("task", ["asr", "pretrain"])
+def test_interrupted_run_reaches_the_same_parameters_bit_for_bit(tone_config, tmp_path, task):
+    tone_config.task = task
+    tone_config.model.layerdrop = 0.2
+    tone_config.model.activation_dropout = 0.1
+    whole = train(tone_config, str(tmp_path / "whole"))
+    stop_at_three(tone_config, str(tmp_path / "parts"))
+    resumed = train(tone_config, str(tmp_path / "parts"))
+    assert int(resumed.step) == int(whole.step) == 6
+    assert_same_trees(whole.params, resumed.params)
+    assert_same_trees(whole.optimizer, resumed.optimizer)
+
+
+def stop_at_three(config, workdir):
+    """A preemption after three steps: SIGTERM arrives, the loop saves and says so."""
+    original = training._listen_for_termination
+    answers = iter([False, False, True])
+    training._listen_for_termination = lambda: lambda: next(answers)
+    try:
+        with pytest.raises(TrainingError, match="saved at step 3; the same command continues"):
+            train(config, workdir)
+    finally:
+        training._listen_for_termination = original
+
+
+EXPERIMENT = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.conftest import MINIATURE
+from mms_jax.models.wav2vec2 import config as geometries
+geometries.GEOMETRIES["miniature"] = geometries.Wav2Vec2Config(**MINIATURE)
+from mms_jax.config import default_config
+
+def get_config():
+    config = default_config()
+    with config.unlocked():
+        config.update_from_flattened_dict({flat!r})
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_kill_minus_nine_and_resume_is_bit_identical(tone_config, tmp_path):
+    """The real thing: a process killed at a random moment, the same command again."""
+    tone_config.total_steps = 60
+    tone_config.checkpoint.every = 7
+    flat = {name: tuple(value) if isinstance(value, list) else value for name, value in flatten_config(tone_config).items()}
+    experiment = tmp_path / "experiment.py"
+    experiment.write_text(EXPERIMENT.format(root=str(ROOT), flat=flat))
+
+    def command(workdir):
+        return [sys.executable, "-m", "mms_jax.train", f"--config={experiment}", f"--workdir={tmp_path / workdir}"]
+
+    subprocess.run(command("whole"), check=True, cwd=ROOT, capture_output=True)
+    kills = 0
+    rng = np.random.default_rng()
+    while kills < 3:
+        process = subprocess.Popen(command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_progress(tmp_path / "killed" / "metrics.jsonl", process)
+        time.sleep(rng.uniform(0.0, 0.5))
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        kills += 1
+    assert kills, "the run ended before it could be killed"
+    subprocess.run(command("killed"), check=True, cwd=ROOT, capture_output=True)
+
+    assert_same_trees(load_model(tmp_path / "whole")[1], load_model(tmp_path / "killed")[1])
+    whole, killed = (rows(tmp_path / name) for name in ("whole", "killed"))
+    assert [row["step"] for row in killed] == sorted({row["step"] for row in killed}), "no line of a lost step stays"
+    assert whole[-1]["loss"] == killed[-1]["loss"]
+
+
+def rows(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def wait_for_progress(path, process, seconds=120):
+    """Until the run wrote a line after those that were there."""
+    before = path.read_text().count("\n") if path.exists() else 0
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and path.read_text().count("\n") > before:
+            return
+        time.sleep(0.05)
+
+
+def test_learns_the_tones(tone_config, tmp_path):
+    tone_config.total_steps = 60
+    tone_config.optimizer.learning_rate = 1e-2
+    tone_config.masking.time_probability = 0.0
+    tone_config.masking.time_minimum = 0
+    train(tone_config, str(tmp_path))
+    losses = [row["loss_per_character"] for row in rows(tmp_path)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_another_experiments_workdir_is_refused(tone_config, tmp_path):
+    train(tone_config, str(tmp_path))
+    tone_config.optimizer.learning_rate = 5e-4
+    tone_config.log_every = 1
+    with pytest.raises(TrainingError, match=r"optimizer\.learning_rate: 0\.001 there, 0\.0005 now") as error:
+        train(tone_config, str(tmp_path))
+    assert "log_every" not in str(error.value) and "new --workdir" in str(error.value)
+
+
+def test_finished_run_is_left_as_it_is(tone_config, tmp_path):
+    first = train(tone_config, str(tmp_path))
+    again = train(tone_config, str(tmp_path))
+    assert_same_trees(first.params, again.params)
+
+
+def test_non_finite_loss_stops_with_what_stands(tone_config, tmp_path, monkeypatch):
+    tone_config.total_steps = 8
+    train_to(tone_config, tmp_path, 3)
+    original = training.make_train_step
+
+    def broken(*arguments):
+        step_fn = original(*arguments)
+
+        def step(state, batch):
+            state, metrics = step_fn(state, batch)
+            loss = metrics["loss"]
+            return state, metrics | {"loss": type(loss)(loss.sum * np.float32("nan"), loss.weight)}
+
+        return step
+
+    monkeypatch.setattr(training, "make_train_step", broken)
+    with pytest.raises(TrainingError, match=r"non-finite between steps 4 and 4; the checkpoint of step 3"):
+        train(tone_config, str(tmp_path))
+    assert (tmp_path / "checkpoints" / "3").is_dir() and not (tmp_path / "checkpoints" / "6").exists()
+
+
+def train_to(config, workdir, step):
+    answers = iter([False] * (step - 1) + [True])
+    original = training._listen_for_termination
+    training._listen_for_termination = lambda: lambda: next(answers)
+    try:
+        with pytest.raises(TrainingError):
+            train(config, str(workdir))
+    finally:
+        training._listen_for_termination = original
+
+
+def test_too_many_bad_recordings_stop_the_run(tone_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("input_pipeline.decode.decode_flac", unreadable)
+    tone_config.total_steps = 40
+    with pytest.raises(TrainingError, match=r"could not be decoded.*max_bad_share"):
+        train(tone_config, str(tmp_path))
+
+
+def unreadable(data, name):
+    from mms_jax.audio.errors import AudioError
+
+    raise AudioError(f"{name}: cannot be decoded")
+
+
+def test_backbone_comes_from_another_run(tone_config, tmp_path):
+    tone_config.task = "pretrain"
+    pretrained = train(tone_config, str(tmp_path / "pretrain"))
+    tone_config.task = "asr"
+    tone_config.init_from = str(tmp_path / "pretrain")
+    tone_config.optimizer.learning_rate = 0.0
+    tuned = train(tone_config, str(tmp_path / "asr"))
+    assert_same_trees(pretrained.params["backbone"], tuned.params["backbone"])
+    tone_config.model.geometry = "tiny"
+    with pytest.raises(TrainingError, match=r"set config\.model\.geometry to that run's"):
+        train(tone_config, str(tmp_path / "other"))
+
+
+def test_rows_must_fit_the_mesh(tone_config, tmp_path):
+    tone_config.input.rows_multiple = 3
+    with pytest.raises(ValueError, match="must be a multiple of the 8 parts"):
+        train(tone_config, str(tmp_path))
+
+
+def test_metrics_go_to_json_lines_and_tensorboard(tone_config, tmp_path):
+    tone_config.eval_every = 3
+    tone_config.profile.start, tone_config.profile.steps = 2, 1
+    train(tone_config, str(tmp_path))
+    lines = rows(tmp_path)
+    assert [row["step"] for row in lines if "loss" in row] == [2, 3, 4, 6]
+    assert [row["step"] for row in lines if "eval/cer" in row] == [3, 6]
+    assert {"learning_rate", "audio_rate", "data_share", "gradient_norm", "infeasible"} <= set(lines[0])
+    assert list((tmp_path / "tensorboard").glob("events*"))
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_unknown_config_key_names_the_nearest():
+    command = [sys.executable, "-m", "mms_jax.train", "--config=configs/asr_phrases.py", "--workdir=x"]
+    done = subprocess.run([*command, "--config.optimizer.learning_rat=1"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "learning_rat" in done.stderr and "learning_rate" in done.stderr

@@ -1,0 +1,64 @@
+"""Normalisation and vocabularies."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mms_jax.text.normalize import has_digits, normalize
+from mms_jax.text.vocabulary import Vocabulary
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello,  World!", "hello world"),
+        ("Don’t — stop…", "don't stop"),
+        ("'quoted' rock 'n' roll", "quoted rock n roll"),
+        ("ÇOK İYİ", "çok i̇yi̇"),
+        ("¿Qué pasó?", "qué pasó"),
+        ("साफ़ पानी।", "साफ़ पानी"),
+        ("Это — дом.", "это дом"),
+        ("ﬁne ｗｉｄｅ", "fine wide"),
+        ("a\u200bb", "ab"),
+        ("...", ""),
+    ],
+)
+def test_normalize(text, expected):
+    assert normalize(text) == normalize(expected) == normalize(normalize(text))
+    assert normalize(text) == " ".join(normalize(text).split())
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text):
+    once = normalize(text)
+    assert normalize(once) == once
+    assert once == once.strip() and "  " not in once
+
+
+def test_digits_are_seen_in_every_script():
+    assert has_digits("route 66") and has_digits("१२") and not has_digits("sixty six")
+
+
+ALPHABETS = {"swh": "abc i", "rus": "жзи"}
+
+
+def test_vocabulary_round_trip():
+    vocabulary = Vocabulary.from_alphabets(ALPHABETS)
+    assert vocabulary.tokens[:2] == ("<pad>", "|")
+    assert vocabulary.decode(vocabulary.encode("abi cab")) == "abi cab"
+    assert vocabulary.encode("a?b") == vocabulary.encode("ab")
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+
+def test_each_language_writes_its_own_symbols():
+    vocabulary = Vocabulary.from_alphabets(ALPHABETS)
+    assert vocabulary.languages == ("rus", "swh")
+    for language, letters in (("rus", "жзи"), ("swh", "abci")):
+        allowed = np.flatnonzero(vocabulary.allowed[vocabulary.language_index(language)])
+        assert [vocabulary.tokens[number] for number in allowed] == ["<pad>", "|", *letters]
+
+
+def test_unknown_language_lists_the_known():
+    with pytest.raises(ValueError, match="it knows rus, swh"):
+        Vocabulary.from_alphabets(ALPHABETS).language_index("eng")
