@@ -64,7 +64,7 @@ def default_config() -> ConfigDict:
     config.optimizer.warmup = 0.1  # share of the updates
     config.optimizer.hold = 0.4  # tri_stage: share of the updates
     config.optimizer.final_scale = 0.05  # tri_stage: last learning rate, relative to the peak
-    config.optimizer.freeze = ConfigDict()  # parameter path -> updates it stands still, -1 for always
+    config.optimizer.freeze = ()  # "PATH:UPDATES": parameters below PATH stand still for so many updates; -1: always
 
     config.mesh = ConfigDict()
     config.mesh.data = -1  # all devices that are left

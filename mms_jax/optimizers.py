@@ -4,12 +4,14 @@ The chain, in this order: gradients of frozen parts zeroed, clipping by global n
 schedule, updates of frozen parts zeroed; all of it once every `accumulate` batches.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-NEVER = -1  # in config.optimizer.freeze: never unfrozen
+NEVER = -1  # updates of a part that is never unfrozen
 
 
 def make_schedule(config: ConfigDict, total_steps: int) -> optax.Schedule:
@@ -49,22 +51,22 @@ def make_optimizer(config: ConfigDict, total_steps: int) -> tuple[optax.Gradient
     """The optax chain of a run.
 
     Args:
-      config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), accumulate, freeze (a
-        dict from a parameter path, "backbone/encoder", to the updates for which it stands still; -1: always), and what
-        `make_schedule` reads.
+      config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), accumulate, freeze
+        ("PATH:UPDATES", as in "backbone/encoder:200": what lies below PATH stands still for so many updates; -1:
+        always), and what `make_schedule` reads.
       total_steps: batches of the whole run.
 
     Returns:
       The transformation, and the schedule as a function of the update's number.
 
     Raises:
-      ValueError: no optimizer of that name.
+      ValueError: no optimizer of that name, or a `freeze` entry that is not PATH:UPDATES.
     """
     if config.name != "adam":
         raise ValueError(f"config.optimizer.name={config.name!r}; choose adam")
     accumulate = config.accumulate
     schedule = make_schedule(config, max(1, total_steps // accumulate))
-    freeze = dict(config.freeze)
+    freeze = parse_freeze(config.freeze)
     chain = optax.chain(
         hold_frozen(freeze),
         optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
@@ -76,6 +78,17 @@ def make_optimizer(config: ConfigDict, total_steps: int) -> tuple[optax.Gradient
     if accumulate > 1:
         return optax.MultiSteps(chain, accumulate).gradient_transformation(), schedule
     return chain, schedule
+
+
+def parse_freeze(entries: Sequence[str]) -> dict[str, int]:
+    """{"backbone/encoder": 200} from ("backbone/encoder:200",). Raises ValueError for anything else."""
+    freeze = {}
+    for entry in entries:
+        path, _, updates = entry.rpartition(":")
+        if not path or not updates.lstrip("-").isdigit():
+            raise ValueError(f"config.optimizer.freeze: {entry!r} is not PATH:UPDATES, as in backbone/encoder:200")
+        freeze[path] = int(updates)
+    return freeze
 
 
 def hold_frozen(freeze: dict[str, int]) -> optax.GradientTransformation:

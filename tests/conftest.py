@@ -85,6 +85,11 @@ def miniature():
 @pytest.fixture
 def tone_config(tone_data):
     """An experiment on the tones that takes seconds."""
+    return tone_experiment(tone_data)
+
+
+def tone_experiment(tone_data):
+    """A fresh config of it."""
     from mms_jax.config import default_config
 
     config = default_config()

@@ -33,6 +33,8 @@ def test_polynomial_ends_at_zero():
 def test_names_that_do_not_exist():
     with pytest.raises(ValueError, match="choose polynomial, tri_stage or constant"):
         make_schedule(settings(schedule="cosine"), 10)
+    with pytest.raises(ValueError, match="is not PATH:UPDATES"):
+        make_optimizer(settings(freeze=("backbone",)), 10)
     with pytest.raises(ValueError, match="choose adam"):
         make_optimizer(settings(name="sgd"), 10)
 
@@ -50,7 +52,7 @@ def run(config, steps):
 def test_frozen_parts_move_only_when_their_time_has_come():
     config = settings(schedule="constant", weight_decay=0.1)
     with config.unlocked():
-        config.freeze = {"backbone/extractor": -1, "backbone": 2}
+        config.freeze = ("backbone/extractor:-1", "backbone:2")
     before, after = run(config, 2), run(config, 3)
     np.testing.assert_array_equal(before["backbone"]["encoder"], 1.0)
     assert float(before["head"][0]) < 1.0

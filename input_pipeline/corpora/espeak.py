@@ -1,7 +1,8 @@
 """Speech from text with eSpeak NG, called through ctypes from the `espeakng-loader` wheel.
 
-eSpeak NG (GPL 3.0) is a formant synthesiser of about a hundred languages: no weights, milliseconds an utterance, the
-same samples every time. It stands in for readers wherever a corpus has to exist without a download.
+eSpeak NG (GPL 3.0) is a formant synthesiser of about a hundred languages: no weights, milliseconds an utterance. It
+stands in for readers wherever a corpus has to exist without a download. It carries state from one utterance to the
+next, so that speaking a text twice gives the same words at the same pace, but not the same samples.
 """
 
 import ctypes

@@ -102,8 +102,8 @@ PHRASES: dict[str, Phrases] = {
     ),
 }
 
-NUMBER_SHARE = 0.25  # of the sentences, in the languages whose numbers num2words spells
-LARGEST_NUMBER = 999
+NUMBER_SHARE = 0.2  # of the sentences, in the languages whose numbers num2words spells
+LARGEST_NUMBER = 99
 
 
 def sample_sentences(language: str, count: int, rng: np.random.Generator) -> list[str]:

@@ -1,8 +1,8 @@
 """The corpus that ships with the program: phrases in eight languages, spoken by eSpeak NG.
 
 Two configs hold the same speech. `chapters` are long recordings, one voice each, of many verses with short silences,
-with the exact start and end of every verse; `verses` are those verses, cut out. Voices and sentences of the test split
-occur in no other split.
+with the exact start and end of every verse; `verses` are those verses, cut out of the prepared chapters. Voices and
+sentences of the test split occur in no other split.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 
 from input_pipeline.corpora.espeak import Synthesizer
 from input_pipeline.corpora.phrases import PHRASES, sample_sentences
-from input_pipeline.corpora.storage import make_utterance, utterance_features
-from mms_jax.audio.flac import encode_flac
+from input_pipeline.corpora.storage import as_text, make_utterance, utterance_features
+from mms_jax.audio.flac import decode_flac, encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, resample
 
 SEED = 2305_13516
@@ -30,9 +30,16 @@ class Reading:
 
 
 SPLITS: dict[str, Reading] = {
-    "train": Reading(("m1", "m2", "m3", "m4", "m6", "m8", "f1", "f2", "f4", "Andy", "Annie", "linda"), 24, 20),
-    "validation": Reading(("m5", "Andrea"), 2, 8),
-    "test": Reading(("m7", "f3", "f5"), 3, 12),
+    "train": Reading(
+        (
+            *("m1", "m2", "m3", "m4", "m6", "m8", "f1", "f2", "f4", "Andy", "Annie", "linda"),
+            *("Alicia", "Gene", "Lee", "Mario", "Reed", "belinda", "david", "grandma", "steph", "john", "shelby", "victor"),
+        ),
+        chapters=24,
+        verses=15,
+    ),
+    "validation": Reading(("m5", "Andrea"), chapters=2, verses=8),
+    "test": Reading(("m7", "f3", "f5"), chapters=3, verses=12),
 }
 
 
@@ -77,26 +84,38 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split: str):
-        for chapter in read_chapters(split):
-            if self.builder_config.name == "chapters":
+        if self.builder_config.name == "chapters":
+            for chapter in read_chapters(split):
                 yield chapter.identity, _chapter_record(chapter)
-                continue
-            for number, (verse, start, end) in enumerate(zip(chapter.verses, chapter.starts, chapter.ends)):
-                identity = f"{chapter.identity}_{number:02d}"
-                yield (
-                    identity,
-                    make_utterance(
-                        chapter.waveform[start:end],
-                        identity=identity,
-                        text=verse,
-                        language=chapter.language,
-                        speaker=chapter.speaker,
-                    ),
-                )
+            return
+        # What eSpeak NG says differs a little each time, so that the verses are cut, not spoken again.
+        chapters = SpokenPhrases(config="chapters", data_dir=self._data_dir_root, file_format="array_record")
+        chapters.download_and_prepare()
+        for record in chapters.as_data_source(split):
+            yield from _cut_verses(record)
+
+
+def _cut_verses(record: dict) -> Iterator[tuple[str, dict]]:
+    """The verses of one stored chapter, as utterances with their ids."""
+    chapter = as_text(record["id"])
+    waveform, _ = decode_flac(record["audio"], chapter)
+    verses = as_text(record["text"]).split("\n")
+    for number, (verse, start, end) in enumerate(zip(verses, record["starts"], record["ends"])):
+        identity = f"{chapter}_{number:02d}"
+        yield (
+            identity,
+            make_utterance(
+                waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)],
+                identity=identity,
+                text=verse,
+                language=as_text(record["language"]),
+                speaker=as_text(record["speaker"]),
+            ),
+        )
 
 
 def read_chapters(split: str) -> Iterator[Chapter]:
-    """Speaks all chapters of a split; the same samples at every call."""
+    """Speaks all chapters of a split: the same texts, voices and speeds at every call."""
     synthesizer = Synthesizer()
     reading = SPLITS[split]
     for language_number, language in enumerate(PHRASES):

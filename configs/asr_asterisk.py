@@ -1,0 +1,38 @@
+"""A recogniser of real people: 1,900 telephone prompts in five languages, one small model from scratch.
+
+    apt-get install asterisk-core-sounds-{en,es,fr,it,ru} asterisk-core-sounds-{en,es,fr,it,ru}-wav
+    python -m input_pipeline.prepare asterisk --data_dir=data
+    python -m mms_jax.train --config=configs/asr_asterisk.py --workdir=runs/asterisk
+    python -m mms_jax.evaluate --config=configs/asr_asterisk.py --workdir=runs/asterisk
+
+TO BE FILLED
+"""
+
+from ml_collections import ConfigDict
+
+from mms_jax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """The experiment."""
+    config = default_config()
+    config.task = "asr"
+    config.total_steps = 6000
+    config.model.geometry = "tiny"
+    config.model.dropout = 0.1
+    config.model.activation_dropout = 0.1
+    config.input.corpora = ("asterisk/core:train",)
+    config.input.eval_corpora = ("asterisk/core:test",)
+    config.input.bucket_seconds = (1.5, 3.0, 5.0, 8.0)
+    config.input.min_seconds = 0.3
+    config.input.batch_seconds = 24.0
+    config.masking.time_probability = 0.3
+    config.masking.time_minimum = 0
+    config.masking.channel_probability = 0.1
+    config.masking.channel_length = 16
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.schedule = "tri_stage"
+    config.optimizer.clip_norm = 1.0
+    config.log_every = 50
+    config.checkpoint.every = 1000
+    return config

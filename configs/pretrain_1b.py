@@ -1,0 +1,29 @@
+"""MMS's 1B encoder: as pretrain_300m, 3.5 hours of audio a batch (64 A100s in the paper), parameters sharded.
+
+    python -m mms_jax.train --config=configs/pretrain_1b.py --workdir=DIR --config.input.data_dir=DATA \
+        --config.input.corpora='("audio_folder/one:train",)' --config.mesh.fsdp=8
+
+Not run here.
+"""
+
+import importlib.util
+import pathlib
+
+from ml_collections import ConfigDict
+
+_SPEC = importlib.util.spec_from_file_location("pretrain_300m", pathlib.Path(__file__).with_name("pretrain_300m.py"))
+
+
+def get_config() -> ConfigDict:
+    """The experiment."""
+    assert _SPEC is not None and _SPEC.loader is not None
+    base = importlib.util.module_from_spec(_SPEC)
+    _SPEC.loader.exec_module(base)
+    config = base.get_config()
+    config.model.geometry = "1b"
+    config.model.remat = "full"
+    config.model.feature_dropout = 0.1
+    config.input.batch_seconds = 12_600.0
+    config.input.rows_multiple = 64
+    config.mesh.fsdp = 8
+    return config

@@ -1,0 +1,204 @@
+"""Inference: what a user calls, from Python and from the shell."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+import mms_jax
+from mms_jax import cli
+from mms_jax.audio.errors import AudioError
+from mms_jax.audio.read import read_audio
+from mms_jax.checkpoint import CheckpointError
+from mms_jax.decoding.greedy import collapse
+from mms_jax.decoding.long_audio import Windows
+from mms_jax.decoding.timestamps import words_of_path
+from mms_jax.evaluate import evaluate
+from mms_jax.text.vocabulary import Vocabulary
+from mms_jax.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tone_data, tmp_path_factory):
+    """A recogniser of tones that has learnt them."""
+    from tests.conftest import tone_experiment
+
+    config = tone_experiment(tone_data)
+    config.total_steps = 150
+    config.optimizer.learning_rate = 1e-2
+    config.masking.time_probability = 0.0
+    config.masking.time_minimum = 0
+    config.checkpoint.every = 150
+    workdir = tmp_path_factory.mktemp("recogniser")
+    train(config, str(workdir))
+    return config, workdir
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return mms_jax.load(run[1])
+
+
+def tones(tone_table, count):
+    lines = [line.split("\t") for line in tone_table.read_text().splitlines()[1 : count + 1]]
+    return [str(tone_table.parent / line[0]) for line in lines], [line[1] for line in lines], [line[2] for line in lines]
+
+
+def test_evaluation_of_the_restored_checkpoint(run, tone_config):
+    result = evaluate(run[0], str(run[1]))
+    assert result["cer"] < 0.1 and result["utterances"] == 8 and result["step"] == 150
+    assert set(result["by_language"]) == {"eng", "swh"}
+    run[0].task = "pretrain"
+    with pytest.raises(CheckpointError, match="holds a checkpoint of task 'asr'"):
+        evaluate(run[0], str(run[1]))
+    run[0].task = "asr"
+
+
+def test_transcripts_have_text_and_word_times(model, tone_table):
+    files, texts, languages = tones(tone_table, 6)
+    transcripts = model.transcribe(files, language=languages)
+    right = sum(transcript.text == text for transcript, text in zip(transcripts, texts))
+    assert right >= 5
+    for transcript, language in zip(transcripts, languages):
+        assert transcript.language == language
+        assert 0 <= transcript.words[0].start < transcript.words[-1].end <= transcript.seconds
+        assert all(0 < word.score <= 1 for word in transcript.words)
+
+
+def test_batch_gives_what_each_file_gives_alone(model, tone_table):
+    files, _, languages = tones(tone_table, 6)
+    waveforms = [read_audio(file) for file in files]
+    together = model.logits(waveforms, language=languages)
+    for waveform, language, logits in zip(waveforms, languages, together):
+        np.testing.assert_allclose(model.logits([waveform], language=language)[0], logits, atol=1e-4)
+
+
+def test_similar_length_compiles_nothing(model):
+    rng = np.random.default_rng(0)
+    model.logits([rng.normal(size=20_000)], language="eng")
+    compiled = model._forward._cache_size()
+    model.logits([rng.normal(size=25_000)], language="swh")
+    assert model._forward._cache_size() == compiled
+    model.logits([rng.normal(size=60_000)], language="swh")
+    assert model._forward._cache_size() == compiled + 1
+
+
+def test_long_recordings_are_stitched_frame_by_frame(run, model, tone_table, tmp_path, monkeypatch):
+    files, _, _ = tones(tone_table, 40)
+    waveform = np.concatenate([read_audio(file) for file in files] * 3)
+    soundfile.write(tmp_path / "long.wav", waveform, 16_000)
+    logits = model.logits([waveform], language="eng")[0]
+    assert len(logits) == model._config.frames(len(waveform))
+    whole_model = mms_jax.load(run[1])
+    whole_model._windows = Windows(320 * 20_000, 32_000, 320)
+    monkeypatch.setattr("mms_jax.recognizer.BUCKET_SECONDS", (2, 4, 8, 16, 24, 400))
+    whole = whole_model.logits([waveform], language="eng")[0]
+    # Attention sees other contexts, so that scores differ a little; decisions hardly do.
+    assert np.mean(whole.argmax(axis=1) == logits.argmax(axis=1)) > 0.97
+    [transcript] = model.transcribe([str(tmp_path / "long.wav")], language="eng")
+    assert transcript.text == model.vocabulary.decode(collapse(logits.argmax(axis=1)).tolist())
+    assert transcript.seconds == pytest.approx(len(waveform) / 16_000)
+
+
+def test_windows_tile_the_frames():
+    windows = Windows(size=320 * 100, context=320 * 10, stride=320)
+    total = 320 * 250 + 400
+    start, number, covered = 0, 0, []
+    while True:
+        last = start + windows.size >= total
+        frames = (min(windows.size, total - start) - 400) // 320 + 1
+        kept = windows.kept(number, frames, last)
+        covered += [start // 320 + frame for frame in range(frames)[kept]]
+        if last:
+            break
+        start, number = start + windows.hop, number + 1
+    assert covered == list(range((total - 400) // 320 + 1))
+    with pytest.raises(ValueError, match="whole frames"):
+        Windows(size=1000, context=320, stride=320)
+
+
+def test_only_symbols_of_the_language_are_written(model):
+    noise = np.random.default_rng(0).normal(size=30_000)
+    allowed = model.vocabulary.allowed[model.vocabulary.language_index("eng")]
+    logits = model.logits([noise], language="eng")[0]
+    assert (logits[:, ~allowed] == -1e9).all() and (logits[:, allowed] > -1e9).all()
+
+
+def test_bad_files_do_not_stop_the_others(model, tone_table, tmp_path):
+    files, _, _ = tones(tone_table, 2)
+    (tmp_path / "broken.wav").write_bytes(b"junk")
+    results = list(model.transcribe_each([files[0], str(tmp_path / "broken.wav"), files[1]], language="eng"))
+    assert [type(result).__name__ for result in results] == ["Transcript", "AudioError", "Transcript"]
+    with pytest.raises(AudioError, match=r"broken\.wav"):
+        model.transcribe([str(tmp_path / "broken.wav")], language="eng")
+    with pytest.raises(ValueError, match="it knows eng, swh"):
+        model.transcribe(files, language="deu")
+    with pytest.raises(ValueError, match="2 languages for 1 recordings"):
+        model.transcribe(files[:1], language=["eng", "swh"])
+
+
+def test_command_line_prints_json_in_order_and_fails_at_the_end(run, tone_table, tmp_path, capsys):
+    files, texts, _ = tones(tone_table, 3)
+    missing = str(tmp_path / "missing.wav")
+    status = cli.main(["transcribe", files[0], missing, *files[1:], "--model", str(run[1]), "--lang", "swh", "--format", "json"])
+    out, err = capsys.readouterr()
+    assert status == 1
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in rows] == files
+    assert {"text", "language", "seconds", "words"} <= set(rows[0])
+    assert "missing.wav: no such file" in err
+
+
+def test_command_line_text(run, tone_table, capsys):
+    files, texts, _ = tones(tone_table, 2)
+    assert cli.main(["transcribe", files[0], "--model", str(run[1]), "--lang", "swh"]) == 0
+    assert "\t" not in capsys.readouterr().out
+    assert cli.main(["transcribe", *files, "--model", str(run[1]), "--lang", "swh"]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == files
+
+
+def test_command_line_explains_wrong_arguments(run, tmp_path, capsys):
+    assert cli.main(["transcribe", "a.wav", "--model", str(tmp_path), "--lang", "eng"]) == 1
+    assert "no readable checkpoint" in capsys.readouterr().err
+    assert cli.main(["transcribe", "a.wav", "--model", str(run[1]), "--lang", "xxx"]) == 1
+    assert "it knows eng, swh" in capsys.readouterr().err
+
+
+def test_pretrained_model_does_not_recognise(tone_config, tmp_path):
+    tone_config.task = "pretrain"
+    tone_config.total_steps = 1
+    train(tone_config, str(tmp_path))
+    result = evaluate(tone_config, str(tmp_path))
+    assert 0 <= result["accuracy"] <= 1 and result["code_perplexity"] > 1
+    assert result == evaluate(tone_config, str(tmp_path)), "masks are the same each time"
+    with pytest.raises(CheckpointError, match="fine-tune it first"):
+        mms_jax.load(tmp_path)
+
+
+def test_importing_the_package_loads_no_jax():
+    code = "import sys, mms_jax, mms_jax.audio.read, input_pipeline.decode; print('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_words_of_a_path():
+    vocabulary = Vocabulary(("<pad>", "|", "a", "b"), {"eng": "ab"})
+    path = np.asarray([0, 2, 2, 0, 2, 3, 1, 1, 0, 3, 0, 0])
+    words = words_of_path(path, np.linspace(0.1, 1.2, 12), vocabulary)
+    assert [(word.text, round(word.start, 2), round(word.end, 2)) for word in words] == [
+        ("aab", 0.02, 0.12), ("b", 0.18, 0.20),
+    ]  # fmt: skip
+    assert words[1].score == pytest.approx(1.0)
+    assert words_of_path(np.zeros(5, int), np.ones(5), vocabulary) == []
+
+
+@pytest.mark.parametrize(("path", "expected"), [([0, 1, 1, 0, 1, 2, 2], [1, 1, 2]), ([0, 0], []), ([], [])])
+def test_collapse(path, expected):
+    assert collapse(np.asarray(path, int)).tolist() == expected
+
+
+def test_jitted_forward_keeps_parameters_on_the_device(model):
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model._params))
