@@ -1,8 +1,8 @@
 """Pretrains a tiny wav2vec 2.0 on the shipped corpus, transcripts unseen.
 
-    python -m input_pipeline.prepare spoken_phrases --data_dir=data
-    python -m mms_jax.train --config=configs/pretrain_phrases.py --workdir=runs/pretrain
-    python -m mms_jax.evaluate --config=configs/pretrain_phrases.py --workdir=runs/pretrain
+python -m input_pipeline.prepare spoken_phrases --data_dir=data
+python -m mms_jax.train --config=configs/pretrain_phrases.py --workdir=runs/pretrain
+python -m mms_jax.evaluate --config=configs/pretrain_phrases.py --workdir=runs/pretrain
 """
 
 from ml_collections import ConfigDict
@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup = 0.05
     config.optimizer.clip_norm = 1.0
     # In a few minutes a quantiser that learns flattens its logits before the encoder predicts anything: it stays random.
-    config.optimizer.freeze = ("quantizer/logits:-1",)
+    config.optimizer.freeze = ("quantizer:-1", "project_target:-1")
     config.log_every = 20
     config.checkpoint.every = 200
     return config

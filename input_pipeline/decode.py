@@ -82,7 +82,9 @@ class Decoder:
             language = as_text(record["language"])
             labels = self._vocabulary.encode(normalize(as_text(record["text"])))
             if len(labels) > batch.labels:
-                raise AudioError(f"{name}: its transcript is longer than the index says; delete the corpus's index_*.npz")
+                raise AudioError(
+                    f"{name}: its transcript is longer than the index says; delete the corpus's index_*.npz"
+                )
             out["labels"][row, : len(labels)] = labels
             out["label_lengths"][row] = len(labels)
             out["language"][row] = self._vocabulary.language_index(language)

@@ -54,6 +54,4 @@ def load_batches(
     if not flags.FLAGS.is_parsed():  # Grain's workers read flags, which only an absl program has parsed.
         flags.FLAGS.mark_as_parsed()
     batches = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=1))
-    return iter(
-        batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch))
-    )
+    return iter(batches.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=prefetch)))

@@ -172,7 +172,7 @@ class TrainingPlan:
         table = self.table
         return Batch(step, int(table.buckets[bucket] * SAMPLE_RATE), int(table.labels[bucket]), items)
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019: a plan lives as long as the program
+    @functools.lru_cache(maxsize=2)  # noqa: B019 (a plan lives as long as the program)
     def _epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         rng = np.random.default_rng((self._seed, epoch))
         batches = []
@@ -190,7 +190,7 @@ class TrainingPlan:
 
     def __reduce__(self):
         # The cache would travel to the worker processes otherwise.
-        return _rebuild, (TrainingPlan, {name: value for name, value in self.__dict__.items()})
+        return _rebuild, (TrainingPlan, dict(self.__dict__))
 
 
 class EvaluationPlan:

@@ -8,10 +8,10 @@ import numpy as np
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
-import mms_jax  # noqa: E402
-from mms_jax.audio.read import read_audio  # noqa: E402
+import mms_jax
+from mms_jax.audio.read import read_audio
 
 FRAME_SECONDS = 0.02
 

@@ -60,7 +60,11 @@ class Quickstart:
 
     def train(self, name: str, config: str, *changes: str) -> None:
         """Trains a run and evaluates its checkpoint."""
-        common = (f"--config=configs/{config}.py", f"--workdir={self.folder / name}", f"--config.input.data_dir={self.data}")
+        common = (
+            f"--config=configs/{config}.py",
+            f"--workdir={self.folder / name}",
+            f"--config.input.data_dir={self.data}",
+        )
         self.command(f"train_{name}", "mms_jax.train", *common, *changes)
         self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, show=True)
 

@@ -1,8 +1,8 @@
 """Massively multilingual speech in JAX.
 
-    import mms_jax
-    asr = mms_jax.load("runs/asr")
-    asr.transcribe(["a.wav"], language="swh")
+import mms_jax
+asr = mms_jax.load("runs/asr")
+asr.transcribe(["a.wav"], language="swh")
 """
 
 import os

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import logging as python_logging
+import os
 import pathlib
 import shutil
 from collections.abc import Iterator
@@ -136,7 +137,7 @@ class Checkpoints:
             ) from error
 
 
-def load_model(path: str | pathlib.Path) -> tuple[dict[str, Any], PyTree]:
+def load_model(path: str | os.PathLike) -> tuple[dict[str, Any], PyTree]:
     """Loads what inference needs: the description and the parameters, unsharded.
 
     Args:
@@ -153,9 +154,7 @@ def load_model(path: str | pathlib.Path) -> tuple[dict[str, Any], PyTree]:
         try:
             model = ocp.load_checkpointables(folder, {"model": None})["model"]
             shapes = ocp.checkpointables_metadata(folder).metadata["params"]
-            device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-            abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), shapes)
-            return model, ocp.load_checkpointables(folder, {"params": abstract})["params"]
+            return model, ocp.load_checkpointables(folder, {"params": jax.tree.map(_on_first_device, shapes)})["params"]
         except Exception as error:
             failures.append(f"{folder}: {_first_line(error)}")
             logging.warning("checkpoint %s is damaged and passed over (%s)", folder, _first_line(error))
@@ -165,12 +164,12 @@ def load_model(path: str | pathlib.Path) -> tuple[dict[str, Any], PyTree]:
     )
 
 
-def has_checkpoint(path: str | pathlib.Path) -> bool:
-    """Whether `load_model` would find something to try at `path`."""
-    return bool(_candidates(pathlib.Path(path).expanduser().resolve()))
+def _on_first_device(leaf: Any) -> jax.ShapeDtypeStruct:
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 
 
-def checkpoint_step(path: str | pathlib.Path) -> int:
+def checkpoint_step(path: str | os.PathLike) -> int:
     """The step of the newest checkpoint at `path` (see `load_model`)."""
     return int(_candidates(pathlib.Path(path).expanduser().resolve())[0].name)
 

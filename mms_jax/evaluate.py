@@ -127,6 +127,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, configs/NAME.py", lock_config=True)
-    _WORKDIR = flags.DEFINE_string("workdir", None, "the run's folder")
+    _WORKDIR: flags.FlagHolder[str] = flags.DEFINE_string(  # type: ignore[assignment]
+        "workdir", None, "the run's folder"
+    )
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main)

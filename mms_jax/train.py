@@ -10,7 +10,7 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -195,7 +195,8 @@ def abstract_state(
         params,
         transform_non_params=lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
     )
-    return TrainState(params, optimizer_state, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere))
+    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
+    return TrainState(params, optimizer_state, step)  # type: ignore[arg-type]
 
 
 def initial_state(
@@ -313,6 +314,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, configs/NAME.py", lock_config=True)
-    _WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; made if it is not there")
+    _WORKDIR: flags.FlagHolder[str] = flags.DEFINE_string(  # type: ignore[assignment]
+        "workdir", None, "folder of the run; made if it is not there"
+    )
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main)

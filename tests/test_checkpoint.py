@@ -113,6 +113,7 @@ def test_only_checkpoint_imports_orbax():
         path.name
         for folder in (root, root.parent / "input_pipeline")
         for path in folder.rglob("*.py")
-        if "orbax" in "".join(line for line in path.read_text().splitlines() if line.lstrip().startswith(("import", "from")))
+        if "orbax"
+        in "".join(line for line in path.read_text().splitlines() if line.lstrip().startswith(("import", "from")))
     }
     assert importing == {"checkpoint.py"}

@@ -45,7 +45,11 @@ def model(run):
 
 def tones(tone_table, count):
     lines = [line.split("\t") for line in tone_table.read_text().splitlines()[1 : count + 1]]
-    return [str(tone_table.parent / line[0]) for line in lines], [line[1] for line in lines], [line[2] for line in lines]
+    return (
+        [str(tone_table.parent / line[0]) for line in lines],
+        [line[1] for line in lines],
+        [line[2] for line in lines],
+    )
 
 
 def test_evaluation_of_the_restored_checkpoint(run, tone_config):
@@ -142,9 +146,11 @@ def test_bad_files_do_not_stop_the_others(model, tone_table, tmp_path):
 
 
 def test_command_line_prints_json_in_order_and_fails_at_the_end(run, tone_table, tmp_path, capsys):
-    files, texts, _ = tones(tone_table, 3)
+    files, _, _ = tones(tone_table, 3)
     missing = str(tmp_path / "missing.wav")
-    status = cli.main(["transcribe", files[0], missing, *files[1:], "--model", str(run[1]), "--lang", "swh", "--format", "json"])
+    status = cli.main(
+        ["transcribe", files[0], missing, *files[1:], "--model", str(run[1]), "--lang", "swh", "--format", "json"]
+    )
     out, err = capsys.readouterr()
     assert status == 1
     rows = [json.loads(line) for line in out.splitlines()]
@@ -154,7 +160,7 @@ def test_command_line_prints_json_in_order_and_fails_at_the_end(run, tone_table,
 
 
 def test_command_line_text(run, tone_table, capsys):
-    files, texts, _ = tones(tone_table, 2)
+    files, _, _ = tones(tone_table, 2)
     assert cli.main(["transcribe", files[0], "--model", str(run[1]), "--lang", "swh"]) == 0
     assert "\t" not in capsys.readouterr().out
     assert cli.main(["transcribe", *files, "--model", str(run[1]), "--lang", "swh"]) == 0

@@ -70,7 +70,9 @@ def test_kill_minus_nine_and_resume_is_bit_identical(tone_config, tmp_path):
     """The real thing: a process killed at a random moment, the same command again."""
     tone_config.total_steps = 60
     tone_config.checkpoint.every = 7
-    flat = {name: tuple(value) if isinstance(value, list) else value for name, value in flatten_config(tone_config).items()}
+    flat = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in flatten_config(tone_config).items()
+    }
     experiment = tmp_path / "experiment.py"
     experiment.write_text(EXPERIMENT.format(root=str(ROOT), flat=flat))
 

@@ -78,9 +78,7 @@ def read_table(table: pathlib.Path, language: str | None) -> list[Row]:
     return rows
 
 
-def _make_row(
-    folder: pathlib.Path, line: dict[str, str], columns: dict[str, str | None], language: str | None
-) -> Row:
+def _make_row(folder: pathlib.Path, line: dict[str, str], columns: dict[str, str | None], language: str | None) -> Row:
     def cell(field: str, default: str) -> str:
         column = columns[field]
         return (line.get(column) or default) if column else default
@@ -131,9 +129,7 @@ class AudioFolder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS: list[tfds.core.BuilderConfig] = []
 
-    def __init__(
-        self, *, name: str, table: str, language: str | None, max_bad_share: float, data_dir: str, **kwargs
-    ):
+    def __init__(self, *, name: str, table: str, language: str | None, max_bad_share: float, data_dir: str, **kwargs):
         """Checks the table.
 
         Args:
@@ -168,8 +164,6 @@ class AudioFolder(tfds.core.GeneratorBasedBuilder):
                 continue
             yield (
                 row.identity,
-                make_utterance(
-                    waveform, identity=row.identity, text=text, language=row.language, speaker=row.speaker
-                ),
+                make_utterance(waveform, identity=row.identity, text=text, language=row.language, speaker=row.speaker),
             )
         rejections.finish(len(rows))

@@ -33,7 +33,20 @@ SPLITS: dict[str, Reading] = {
     "train": Reading(
         (
             *("m1", "m2", "m3", "m4", "m6", "m8", "f1", "f2", "f4", "Andy", "Annie", "linda"),
-            *("Alicia", "Gene", "Lee", "Mario", "Reed", "belinda", "david", "grandma", "steph", "john", "shelby", "victor"),
+            *(
+                "Alicia",
+                "Gene",
+                "Lee",
+                "Mario",
+                "Reed",
+                "belinda",
+                "david",
+                "grandma",
+                "steph",
+                "john",
+                "shelby",
+                "victor",
+            ),
         ),
         chapters=24,
         verses=15,

@@ -29,9 +29,7 @@ def small(monkeypatch):
 def test_phrases_cover_languages_and_scripts():
     first = {language: phrases.subjects[0].split()[-1][0] for language, phrases in PHRASES.items()}
     scripts = {"Latin": "az", "Greek": "άώ", "Cyrillic": "ая", "Devanagari": "अह"}
-    found = {
-        name for name, (low, high) in scripts.items() if any(low <= letter <= high for letter in first.values())
-    }
+    found = {name for name, (low, high) in scripts.items() if any(low <= letter <= high for letter in first.values())}
     assert len(PHRASES) >= 8 and found == set(scripts)
 
 

@@ -93,7 +93,7 @@ def test_long_recordings_are_cropped_at_random_places(opened, tone_config):
 def test_evaluation_grows_buckets_for_long_recordings(opened, tone_config):
     corpora, vocabulary, *_ = opened
     tone_config.input.bucket_seconds = (0.3,)
-    plan, decoder = evaluation_data(tone_config.input, corpora, vocabulary)
+    plan, _ = evaluation_data(tone_config.input, corpora, vocabulary)
     items = np.concatenate([plan.batch(step).items for step in range(plan.batches)])
     assert sorted(items[items >= 0]) == list(range(len(corpora[0].index)))
     texts, languages = references(plan, corpora, [0, 1])

@@ -75,9 +75,9 @@ def test_contrastive_loss_equals_its_twin_on_padded_rows(seed):
 def test_padding_moves_no_gradient():
     predicted, target, codes, negatives, valid = random_case(0)
     gradient = jax.grad(
-        lambda p, t: losses.contrastive_loss(p, t, jnp.asarray(codes), jnp.asarray(negatives), jnp.asarray(valid), 0.1)[
-            0
-        ].sum,
+        lambda p, t: (
+            losses.contrastive_loss(p, t, jnp.asarray(codes), jnp.asarray(negatives), jnp.asarray(valid), 0.1)[0].sum
+        ),
         argnums=(0, 1),
     )(jnp.asarray(predicted), jnp.asarray(target))
     for part in gradient:

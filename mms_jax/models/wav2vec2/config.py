@@ -97,10 +97,13 @@ class Wav2Vec2Config:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Wav2Vec2Config":
         """The inverse of `to_json`. Raises TypeError where a field is unknown."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
+        return cls(**plain)
 
 
-_LARGE = {"layers": 60, "hidden": 2048, "mlp": 8192, "quantized": 1024, "projected": 1024}
+_LARGE: dict[str, Any] = {"layers": 60, "hidden": 2048, "mlp": 8192, "quantized": 1024, "projected": 1024}
 
 GEOMETRIES: dict[str, Wav2Vec2Config] = {
     # Two cores: narrow where the frame rate is high, since element-wise work there outweighs every matrix product.

@@ -89,9 +89,7 @@ class Wav2Vec2ForPretraining(nnx.Module):
 class Wav2Vec2ForCTC(nnx.Module):
     """Scores every symbol of a vocabulary at every frame."""
 
-    def __init__(
-        self, config: Wav2Vec2Config, vocabulary: int, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
-    ):
+    def __init__(self, config: Wav2Vec2Config, vocabulary: int, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
         self.head = linear(config.hidden, vocabulary, ("embed", "vocabulary"), dtype=jnp.float32, rngs=rngs)
 

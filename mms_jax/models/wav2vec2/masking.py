@@ -33,9 +33,7 @@ class Masking:
         return min(frames, spans * self.time_length)
 
 
-def draw_spans(
-    key: Array, lengths: Array, size: int, *, probability: float, span: int, minimum: int
-) -> Array:
+def draw_spans(key: Array, lengths: Array, size: int, *, probability: float, span: int, minimum: int) -> Array:
     """Draws masked spans, as fairseq's `compute_mask_indices` does (static length, overlap allowed).
 
     Row b gets max(minimum, floor(probability * length / span + U[0, 1))) spans, whose starts are drawn without

@@ -75,5 +75,3 @@ def format_table(result: dict[str, Any]) -> str:
     for language, row in [*result["by_language"].items(), ("all", result)]:
         lines.append(f"{language:<10}{100 * row['cer']:>8.2f}{100 * row['wer']:>8.2f}{row['utterances']:>12}")
     return "\n".join(lines)
-
-

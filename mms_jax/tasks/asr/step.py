@@ -60,9 +60,7 @@ class AsrTask:
           train: False for evaluation: nothing masked or dropped.
         """
         del step
-        logits, frames = module(
-            batch["waveforms"], batch["lengths"], masking=self.masking, key=key if train else None
-        )
+        logits, frames = module(batch["waveforms"], batch["lengths"], masking=self.masking, key=key if train else None)
         logits = restrict_to_language(logits, batch["language"], self.vocabulary)
         labels, lengths, counted = batch["labels"], batch["label_lengths"], batch["counted"]
         total = ctc_loss(logits, frames, labels, lengths, counted)
