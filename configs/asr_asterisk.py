@@ -17,19 +17,16 @@ def get_config() -> ConfigDict:
     """The experiment."""
     config = default_config()
     config.task = "asr"
-    config.total_steps = 6000
+    config.total_steps = 2400
     config.model.geometry = "tiny"
-    config.model.dropout = 0.1
     config.model.activation_dropout = 0.1
     config.input.corpora = ("asterisk/core:train",)
     config.input.eval_corpora = ("asterisk/core:test",)
-    config.input.bucket_seconds = (1.5, 3.0, 5.0, 8.0)
+    config.input.bucket_seconds = (2.0, 4.0, 8.0)
     config.input.min_seconds = 0.3
-    config.input.batch_seconds = 24.0
-    config.masking.time_probability = 0.3
+    config.input.batch_seconds = 12.0
+    config.masking.time_probability = 0.1
     config.masking.time_minimum = 0
-    config.masking.channel_probability = 0.1
-    config.masking.channel_length = 16
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "tri_stage"
     config.optimizer.clip_norm = 1.0

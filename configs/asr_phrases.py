@@ -13,18 +13,18 @@ def get_config() -> ConfigDict:
     """The experiment."""
     config = default_config()
     config.task = "asr"
-    config.total_steps = 1000
+    config.total_steps = 1500
     config.model.geometry = "tiny"
     config.input.bucket_seconds = (2.6, 4.0)
     # Small batches: the wait before CTC begins to spell is counted in updates, not in hours of audio.
-    config.input.batch_seconds = 12.0
+    config.input.batch_seconds = 8.0
     config.masking.time_probability = 0.0
     config.masking.time_minimum = 0
-    config.optimizer.learning_rate = 1.5e-3
+    config.optimizer.learning_rate = 1.2e-3
     config.optimizer.schedule = "tri_stage"
     config.optimizer.warmup = 0.05
     config.optimizer.hold = 0.5
     config.optimizer.clip_norm = 1.0
-    config.log_every = 20
-    config.checkpoint.every = 250
+    config.log_every = 25
+    config.checkpoint.every = 500
     return config

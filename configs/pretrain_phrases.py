@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     """The experiment."""
     config = default_config()
     config.task = "pretrain"
-    config.total_steps = 300
+    config.total_steps = 250
     config.model.geometry = "tiny"
     # A few minutes are far too short for extractor, quantiser and encoder to find targets that are both diverse and
     # predictable: they flatten the codes or collapse them. Here the targets stand still and the encoder learns alone.

@@ -19,7 +19,7 @@ from mms_jax.audio.flac import decode_flac
 from mms_jax.checkpoint import write_json
 
 CORPUS = "spoken_phrases/verses"
-SHOWN = 6  # held-out recordings that the command line transcribes
+SHOWN = 3  # held-out recordings that the command line transcribes
 
 
 class Quickstart:

@@ -124,6 +124,15 @@ def test_learns_the_tones(tone_config, tmp_path):
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.parametrize("task", ["asr", "pretrain"])
+def test_bfloat16_keeps_parameters_and_losses_in_float32(tone_config, tmp_path, task):
+    tone_config.task = task
+    tone_config.compute_dtype = "bfloat16"
+    state = train(tone_config, str(tmp_path))
+    assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype("float32")}
+    assert all(np.isfinite(row["loss"]) for row in rows(tmp_path))
+
+
 def test_another_experiments_workdir_is_refused(tone_config, tmp_path):
     train(tone_config, str(tmp_path))
     tone_config.optimizer.learning_rate = 5e-4

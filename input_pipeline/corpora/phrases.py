@@ -173,7 +173,8 @@ PHRASES: dict[str, Phrases] = {
 }
 
 NUMBER_SHARE = 0.2  # of the sentences, in the languages whose numbers num2words spells
-LARGEST_NUMBER = 99
+LARGEST_NUMBER = 20
+NUMBERS_PER_SENTENCE = 3
 
 
 def sample_sentences(language: str, count: int, rng: np.random.Generator) -> list[str]:
@@ -210,5 +211,5 @@ def _phrase_sentence(phrases: Phrases, rng: np.random.Generator) -> str:
 
 
 def _number_sentence(phrases: Phrases, rng: np.random.Generator) -> str:
-    numbers = rng.integers(1, LARGEST_NUMBER + 1, size=2)
+    numbers = rng.integers(1, LARGEST_NUMBER + 1, size=NUMBERS_PER_SENTENCE)
     return " ".join(num2words(int(number), lang=phrases.num2words) for number in numbers)

@@ -31,25 +31,7 @@ class Reading:
 
 SPLITS: dict[str, Reading] = {
     "train": Reading(
-        (
-            *("m1", "m2", "m3", "m4", "m6", "m8", "f1", "f2", "f4", "Andy", "Annie", "linda"),
-            *(
-                "Alicia",
-                "Gene",
-                "Lee",
-                "Mario",
-                "Reed",
-                "belinda",
-                "david",
-                "grandma",
-                "steph",
-                "john",
-                "shelby",
-                "victor",
-            ),
-        ),
-        chapters=24,
-        verses=15,
+        ("m1", "m2", "m3", "m4", "m6", "m8", "f1", "f2", "f4", "Andy", "Annie", "linda"), chapters=24, verses=15
     ),
     "validation": Reading(("m5", "Andrea"), chapters=2, verses=8),
     "test": Reading(("m7", "f3", "f5"), chapters=3, verses=12),

@@ -64,6 +64,13 @@ def test_windows_make_a_convolution_a_matrix_product(kernel, stride, time):
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
+def jitted(module):
+    """The module's call, compiled: running it operation by operation takes minutes."""
+    structure, state = nnx.split(module)
+    call = jax.jit(lambda state, *inputs: nnx.merge(structure, state)(*inputs))
+    return lambda *inputs: call(state, *inputs)
+
+
 def load_transformers_weights(model: FunctionalModel, stored) -> dict:
     """Parameters of the miniature from the stored transformers state."""
 
@@ -139,7 +146,7 @@ def reference(miniature):
 
 def test_backbone_equals_transformers_on_a_padded_batch(reference):
     stored, module = reference
-    encoded = module.backbone(jnp.asarray(stored["waveforms"]), jnp.asarray(stored["lengths"]))
+    encoded = jitted(module.backbone)(jnp.asarray(stored["waveforms"]), jnp.asarray(stored["lengths"]))
     np.testing.assert_array_equal(encoded.frames, stored["frames"])
     for row, frames in enumerate(stored["frames"]):
         np.testing.assert_allclose(encoded.features[row, :frames], stored["features"][row, :frames], atol=1e-4)
@@ -165,7 +172,7 @@ def test_masked_prediction_equals_transformers(reference, monkeypatch):
 
 
 def test_padded_example_gives_the_output_it_has_alone(miniature):
-    module = Wav2Vec2(miniature, rngs=nnx.Rngs(0))
+    module = jitted(Wav2Vec2(miniature, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
     short, long = rng.normal(size=3000).astype(np.float32), rng.normal(size=8000).astype(np.float32)
     batch = np.zeros((3, 8000), np.float32)
@@ -187,7 +194,7 @@ def test_rematerialisation_changes_no_gradient(miniature, remat):
 
     def gradient(config):
         structure, state = nnx.split(Encoder(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
-        return jax.grad(lambda s: jnp.sum(nnx.merge(structure, s)(x, mask) ** 2))(state)
+        return jax.jit(jax.grad(lambda s: jnp.sum(nnx.merge(structure, s)(x, mask) ** 2)))(state)
 
     changed = Wav2Vec2Config(**{**vars(miniature), "remat": remat})
     jax.tree.map(
@@ -227,7 +234,7 @@ def test_extractor_gradient_is_scaled(miniature):
         def loss(s):
             return jnp.sum(nnx.merge(structure, s)(waveform, jnp.asarray([4000])).context ** 3)
 
-        return nnx.to_pure_dict(jax.grad(loss)(state))
+        return nnx.to_pure_dict(jax.jit(jax.grad(loss))(state))
 
     full, tenth, none = gradients(1.0), gradients(0.1), gradients(0.0)
     first = lambda tree: np.asarray(tree["extractor"]["layers"][0]["conv"]["kernel"])  # noqa: E731
@@ -241,7 +248,7 @@ def test_extractor_gradient_is_scaled(miniature):
 def test_bfloat16_stays_near_float32(miniature):
     waveform = jax.random.normal(jax.random.key(0), (1, 8000))
     outputs = [
-        Wav2Vec2(miniature, dtype=dtype, rngs=nnx.Rngs(0))(waveform, jnp.asarray([8000])).context
+        jitted(Wav2Vec2(miniature, dtype=dtype, rngs=nnx.Rngs(0)))(waveform, jnp.asarray([8000])).context
         for dtype in (jnp.float32, jnp.bfloat16)
     ]
     assert outputs[1].dtype == jnp.bfloat16
