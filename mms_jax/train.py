@@ -169,7 +169,7 @@ def make_train_step(
         one = jnp.ones(())
         metrics = {
             "loss": loss.total,
-            "gradient_norm": Weighted(optax.global_norm(gradients), one),
+            "gradient_norm": Weighted(optax.tree.norm(gradients), one),
             "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / 16_000, one),
             "bad": Weighted(jnp.sum((batch["item"] >= 0) & ~batch["counted"]), jnp.sum(batch["item"] >= 0)),
         }

@@ -22,13 +22,15 @@ def fixture_file():
 
 
 def _table(folder: pathlib.Path) -> pathlib.Path:
-    """Forty recordings of tones, whose transcript names the tone; two languages, all splits."""
+    """Sixty recordings of tones with gaps, whose transcript names the tone; two languages, all splits."""
     rng = np.random.default_rng(0)
     lines = ["path\ttext\tlanguage\tspeaker\tsplit"]
-    for number in range(40):
+    for number in range(60):
         tones = rng.integers(0, 4, size=rng.integers(2, 5))
         seconds = np.arange(4000) / 16_000
-        waveform = np.concatenate([0.3 * np.sin(2 * np.pi * (300 + 300 * tone) * seconds) for tone in tones])
+        gap = np.zeros(1600)
+        sines = [0.3 * np.sin(2 * np.pi * (300 + 300 * tone) * seconds) for tone in tones]
+        waveform = np.concatenate([piece for sine in sines for piece in (gap, sine)])
         waveform += rng.normal(0, 0.01, len(waveform))
         soundfile.write(folder / f"{number}.flac", waveform, 16_000)
         text = "".join("abcd"[tone] for tone in tones)
@@ -98,9 +100,9 @@ def tone_experiment(tone_data):
     config.input.data_dir = str(tone_data)
     config.input.corpora = ("audio_folder/tones:train",)
     config.input.eval_corpora = ("audio_folder/tones:test",)
-    config.input.bucket_seconds = (1.0,)
+    config.input.bucket_seconds = (1.5,)
     config.input.min_seconds = 0.1
-    config.input.batch_seconds = 8.0
+    config.input.batch_seconds = 12.0
     config.input.rows_multiple = 8
     config.masking.time_minimum = 1
     config.masking.time_length = 2

@@ -67,6 +67,7 @@ def test_accumulation_takes_one_step_for_the_mean():
 
 
 def test_adam_is_decoupled_from_weight_decay():
-    plain, decayed = run(settings(), 1)["head"], run(settings(weight_decay=0.5), 1)["head"]
-    rate = float(make_schedule(settings(), 100)(0))
+    plain = run(settings(learning_rate=1.0), 1)["head"]
+    decayed = run(settings(learning_rate=1.0, weight_decay=0.5), 1)["head"]
+    rate = float(make_schedule(settings(learning_rate=1.0), 100)(0))
     np.testing.assert_allclose(plain - decayed, rate * 0.5, rtol=1e-4)

@@ -116,7 +116,8 @@ def wait_for_progress(path, process, seconds=120):
 
 def test_learns_the_tones(tone_config, tmp_path):
     tone_config.total_steps = 60
-    tone_config.optimizer.learning_rate = 1e-2
+    tone_config.optimizer.learning_rate = 3e-3
+    tone_config.optimizer.clip_norm = 1.0
     tone_config.masking.time_probability = 0.0
     tone_config.masking.time_minimum = 0
     train(tone_config, str(tmp_path))

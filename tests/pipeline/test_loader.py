@@ -21,7 +21,7 @@ def opened(tone_config):
 def test_arrays_hold_what_the_corpus_says(opened):
     corpora, vocabulary, plan, decoder = opened
     batch = decoder(plan.batch(0))
-    assert batch["waveforms"].shape == (8, 16_000) and batch["waveforms"].dtype == np.float32
+    assert batch["waveforms"].shape == (8, 24_000) and batch["waveforms"].dtype == np.float32
     for row, item in enumerate(batch["item"]):
         record = corpora[0].source[int(plan.table.record[item])]
         length = batch["lengths"][row]
@@ -117,4 +117,4 @@ def test_a_stale_index_is_made_anew(tone_data):
     with np.load(path) as stored:
         fields = dict(stored)
     np.savez(path, **(fields | {"seconds": fields["seconds"][:3]}))
-    assert len(open_corpus("audio_folder/tones", "train", tone_data).index) == 32
+    assert len(open_corpus("audio_folder/tones", "train", tone_data).index) == 48
