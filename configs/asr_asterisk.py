@@ -1,11 +1,16 @@
-"""A recogniser of real people: 1,900 telephone prompts in five languages, one small model from scratch.
+"""A recogniser of real people: 2,015 telephone prompts in five languages, 1.17 hours, one tiny model.
 
     apt-get install asterisk-core-sounds-{en,es,fr,it,ru} asterisk-core-sounds-{en,es,fr,it,ru}-wav
     python -m input_pipeline.prepare asterisk --data_dir=data
-    python -m mms_jax.train --config=configs/asr_asterisk.py --workdir=runs/asterisk
+    python -m mms_jax.train --config=configs/asr_asterisk.py --workdir=runs/asterisk \\
+        --config.init_from=runs/quickstart/asr
     python -m mms_jax.evaluate --config=configs/asr_asterisk.py --workdir=runs/asterisk
 
-TO BE FILLED
+Starts from the quickstart's recogniser (`launch/local.sh quickstart`), whose backbone saves the wait before CTC spells.
+
+Reached so far: 44.1 % CER on 246 held-out prompts (ita 36.0, spa 39.3, rus 41.5, eng 58.2, fra 59.0) after 1,588 of the
+2,400 updates, in 16 minutes on two x86-64 cores that were shared with other work. The loss was still falling (1.60 nats a
+character) when it was stopped: this is a beginning, not what the data allow.
 """
 
 from ml_collections import ConfigDict

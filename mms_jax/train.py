@@ -9,6 +9,7 @@ import json
 import pathlib
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -145,6 +146,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                     break
         checkpoints.close()
         writer.close()
+        _stop_listening()
     if int(state.step) < config.total_steps:
         raise TrainingError(f"asked to stop: saved at step {int(state.step)}; the same command continues from there")
     return state
@@ -291,13 +293,27 @@ def _stop_if_broken(figures: dict[str, Any], window: Window, checkpoints: Checkp
 
 
 def _listen_for_termination() -> Callable[[], bool]:
-    """SIGTERM, which announces a preemption, asks the loop to save and stop. Every process of a job gets it."""
+    """SIGTERM, which announces a preemption, asks the loop to save and stop. Every process of a job gets it.
+
+    The first signal asks; a second one ends the process as it always did.
+    """
     asked: list[int] = []
+
+    def ask(number: int, frame: object) -> None:
+        del frame
+        asked.append(number)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     try:
-        signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+        signal.signal(signal.SIGTERM, ask)
     except ValueError:  # not in the main thread, as in some notebooks
         return lambda: False
     return lambda: bool(asked)
+
+
+def _stop_listening() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def main(argv: list[str]) -> None:
