@@ -41,7 +41,7 @@ run_tests() {
   .venv/bin/ruff check .
   .venv/bin/ruff format --check .
   .venv/bin/mypy
-  .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
+  .venv/bin/python -m pytest "$@"
 }
 
 command=${1:-}
