@@ -11,8 +11,7 @@ import functools
 import numpy as np
 
 from input_pipeline.corpora.storage import CorpusError, Index
-
-SAMPLE_RATE = 16_000
+from mms_jax.audio.waveform import SAMPLE_RATE
 
 
 @dataclasses.dataclass(frozen=True)

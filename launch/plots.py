@@ -13,8 +13,6 @@ import matplotlib.pyplot as plt
 import mms_jax
 from mms_jax.audio.read import read_audio
 
-FRAME_SECONDS = 0.02
-
 
 def plot_all(folder: pathlib.Path) -> list[pathlib.Path]:
     """Draws everything a finished quickstart has; returns the files."""

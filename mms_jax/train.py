@@ -25,6 +25,7 @@ from input_pipeline.corpora.storage import CorpusError
 from input_pipeline.dataset import corpus_vocabulary, language_hours, open_corpora, training_data
 from input_pipeline.loader import load_batches
 from mms_jax import sharding
+from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.checkpoint import CheckpointError, Checkpoints, load_model, write_json
 from mms_jax.config import differing_keys, flatten_config
 from mms_jax.evaluate import Evaluator, format_result
@@ -172,7 +173,7 @@ def make_train_step(
         metrics = {
             "loss": loss.total,
             "gradient_norm": Weighted(optax.tree.norm(gradients), one),
-            "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / 16_000, one),
+            "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / SAMPLE_RATE, one),
             "bad": Weighted(jnp.sum((batch["item"] >= 0) & ~batch["counted"]), jnp.sum(batch["item"] >= 0)),
         }
         return TrainState(params, optimizer_state, state.step + 1), loss.metrics | metrics
