@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 
 import mms_jax
 from mms_jax.audio.read import read_audio
+from mms_jax.decoding.timestamps import FRAME_SECONDS
 
 
 def plot_all(folder: pathlib.Path) -> list[pathlib.Path]:
