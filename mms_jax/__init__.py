@@ -30,11 +30,12 @@ def load(model: str | os.PathLike, *, dtype: str = "float32") -> "Recognizer":
     from mms_jax.recognizer import Recognizer
     from mms_jax.text.vocabulary import Vocabulary
 
-    description, params = load_model(model)
+    stored = load_model(model)
+    description = stored.description
     if description["task"] != "asr":
         raise CheckpointError(
             f"{model} holds a model of task {description['task']!r}, which does not recognise speech; fine-tune it first: "
             f"python -m mms_jax.train --config=configs/asr_phrases.py --workdir=DIR --config.init_from={model}"
         )
     config = Wav2Vec2Config.from_json(description["model"])
-    return Recognizer(config, Vocabulary.from_json(description["vocabulary"]), params, jnp.dtype(dtype))
+    return Recognizer(config, Vocabulary.from_json(description["vocabulary"]), stored.params, jnp.dtype(dtype))

@@ -8,6 +8,7 @@ WORKDIR/checkpoints/STEP holds three entries:
 """
 
 import contextlib
+import dataclasses
 import errno
 import json
 import logging as python_logging
@@ -137,14 +138,26 @@ class Checkpoints:
             ) from error
 
 
-def load_model(path: str | os.PathLike) -> tuple[dict[str, Any], PyTree]:
-    """Loads what inference needs: the description and the parameters, unsharded.
+@dataclasses.dataclass(frozen=True)
+class StoredModel:
+    """What inference needs of a checkpoint.
+
+    Attributes:
+      step: its step.
+      description: task, model config, vocabulary, languages.
+      params: the parameters, a dict of arrays, unsharded.
+    """
+
+    step: int
+    description: dict[str, Any]
+    params: PyTree
+
+
+def load_model(path: str | os.PathLike) -> StoredModel:
+    """Loads what inference needs.
 
     Args:
       path: a run's folder (its newest readable checkpoint is taken), or one checkpoint's folder.
-
-    Returns:
-      The description (task, model, vocabulary, languages), and the parameters as a dict of arrays.
 
     Raises:
       CheckpointError: no checkpoint there, or none that can be read.
@@ -152,9 +165,10 @@ def load_model(path: str | os.PathLike) -> tuple[dict[str, Any], PyTree]:
     failures = []
     for folder in _candidates(pathlib.Path(path).expanduser().resolve()):
         try:
-            model = ocp.load_checkpointables(folder, {"model": None})["model"]
             shapes = ocp.checkpointables_metadata(folder).metadata["params"]
-            return model, ocp.load_checkpointables(folder, {"params": jax.tree.map(_on_first_device, shapes)})["params"]
+            wanted = {"model": None, "params": jax.tree.map(_on_first_device, shapes)}
+            entries = ocp.load_checkpointables(folder, wanted)
+            return StoredModel(int(folder.name), entries["model"], entries["params"])
         except Exception as error:
             failures.append(f"{folder}: {_first_line(error)}")
             logging.warning("checkpoint %s is damaged and passed over (%s)", folder, _first_line(error))
@@ -169,18 +183,13 @@ def _on_first_device(leaf: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
 
 
-def checkpoint_step(path: str | os.PathLike) -> int:
-    """The step of the newest checkpoint at `path` (see `load_model`)."""
-    return int(_candidates(pathlib.Path(path).expanduser().resolve())[0].name)
-
-
 def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
     """Complete checkpoint folders at or below `path`, newest first."""
     for parent in (path / FOLDER, path):
         steps = [child for child in parent.glob("*") if child.name.isdigit() and (child / "model").exists()]
         if steps:
             return sorted(steps, key=lambda child: int(child.name), reverse=True)
-    return [path] if (path / "model").exists() and (path / "params").exists() else []
+    return [path] if path.name.isdigit() and (path / "model").exists() else []
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -20,7 +20,7 @@ from input_pipeline.decode import Decoder
 from input_pipeline.loader import load_batches
 from input_pipeline.plan import EvaluationPlan
 from mms_jax import sharding
-from mms_jax.checkpoint import CheckpointError, checkpoint_step, load_model, write_json
+from mms_jax.checkpoint import CheckpointError, load_model, write_json
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.tasks import Task, make_task, stored_vocabulary
@@ -68,8 +68,7 @@ class Evaluator:
             start=0,
             stop=self._plan.batches,
             workers=self._config.input.workers,
-            process=jax.process_index(),
-            processes=jax.process_count(),
+            **sharding.this_process(),
         )
         for batch in tqdm(batches, total=self._plan.batches, desc="evaluate", unit="batch", disable=not progress):
             yield sharding.put_batch(batch, self._mesh)
@@ -93,7 +92,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     Raises:
       CheckpointError: no readable checkpoint. CorpusError: a corpus is not prepared.
     """
-    description, params = load_model(workdir)
+    stored = load_model(workdir)
+    description = stored.description
     if description["task"] != config.task:
         raise CheckpointError(
             f"{workdir} holds a checkpoint of task {description['task']!r}, the config says {config.task!r}; "
@@ -102,10 +102,10 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     task = make_task(config, stored_vocabulary(description), Wav2Vec2Config.from_json(description["model"]))
     model = FunctionalModel.abstract(task.build)
     mesh = sharding.make_mesh(**config.mesh)
-    params = jax.device_put(params, model.shardings(mesh))
+    params = jax.device_put(stored.params, model.shardings(mesh))
     with jax.set_mesh(mesh):
         result = Evaluator(config, task, model, mesh).run(params, progress=sys.stderr.isatty())
-    return {"step": checkpoint_step(workdir), "corpora": list(config.input.eval_corpora), **result}
+    return {"step": stored.step, "corpora": list(config.input.eval_corpora), **result}
 
 
 def main(argv: list[str]) -> None:

@@ -122,7 +122,8 @@ class Recognizer:
                 try:
                     recording = Recording(file)
                     seconds[number] = recording.seconds
-                    yield from self._cut(number, recording, languages[number])
+                    cut = self._windows.cut(recording.normalized_blocks(), recording.samples)
+                    yield from _numbered(number, cut, languages[number])
                 except AudioError as error:
                     results[number] = error
 
@@ -158,7 +159,7 @@ class Recognizer:
         def windows() -> Iterator[_Window]:
             for number, waveform in enumerate(waveforms):
                 normalized = normalize_waveform(np.asarray(waveform))
-                yield from self._mark_last(number, self._slices(normalized), languages[number])
+                yield from _numbered(number, self._windows.cut([normalized], len(normalized)), languages[number])
 
         for window, logits in self._run(windows()):
             pieces[window.recording].append(logits)
@@ -169,25 +170,6 @@ class Recognizer:
         if len(names) != count:
             raise ValueError(f"{len(names)} languages for {count} recordings; give one, or one for each")
         return [self.vocabulary.language_index(name) for name in names]
-
-    def _cut(self, number: int, recording: Recording, language: int) -> Iterator[_Window]:
-        return self._mark_last(number, recording.windows(self._windows.size, self._windows.hop), language)
-
-    def _slices(self, waveform: np.ndarray) -> Iterator[np.ndarray]:
-        start = 0
-        while start + self._windows.size < len(waveform):
-            yield waveform[start : start + self._windows.size]
-            start += self._windows.hop
-        yield waveform[start:]
-
-    def _mark_last(self, number: int, waveforms: Iterable[np.ndarray], language: int) -> Iterator[_Window]:
-        held: _Window | None = None
-        for position, waveform in enumerate(waveforms):
-            if held is not None:
-                yield held
-            held = _Window(number, position, False, waveform, language)
-        if held is not None:
-            yield dataclasses.replace(held, last=True)
 
     def _run(self, windows: Iterable[_Window]) -> Iterator[tuple[_Window, np.ndarray]]:
         """Logits of every window, context trimmed, windows of one recording in their order."""
@@ -227,6 +209,17 @@ class Recognizer:
             seconds=seconds,
             words=words_of_path(symbols, probabilities, self.vocabulary),
         )
+
+
+def _numbered(recording: int, waveforms: Iterable[np.ndarray], language: int) -> Iterator[_Window]:
+    """The windows of one recording; the last of them knows that it is."""
+    held: _Window | None = None
+    for number, waveform in enumerate(waveforms):
+        if held is not None:
+            yield held
+        held = _Window(recording, number, False, waveform, language)
+    if held is not None:
+        yield dataclasses.replace(held, last=True)
 
 
 def _logsumexp(logits: np.ndarray) -> np.ndarray:

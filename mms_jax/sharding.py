@@ -5,7 +5,7 @@ axis whose size the mesh axis does not divide is replicated.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,6 +31,11 @@ def start_distributed(ask: bool = False) -> None:
     if ask or tasks > 1 or hosts > 1 or "JAX_COORDINATOR_ADDRESS" in os.environ:
         jax.distributed.initialize()
         logging.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def this_process() -> dict[str, int]:
+    """Which of the job's processes this is: what a loader needs to take its rows."""
+    return {"process": jax.process_index(), "processes": jax.process_count()}
 
 
 def make_mesh(
@@ -95,6 +100,21 @@ def parameter_shardings(state: nnx.State, mesh: Mesh) -> dict:
 
     shardings = jax.tree.map(one, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
     return nnx.to_pure_dict(shardings)
+
+
+def rows_apart(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """Lets every device run `function(rows, weight)` on its own rows, with all of the weight, without a partitioner.
+
+    Args:
+      function: works on each row alone; rows is (batch, ...), the result too.
+
+    Returns:
+      The same function; `function` itself where no mesh is set.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return function
+    rows = PartitionSpec(BATCH_AXES)
+    return jax.shard_map(function, in_specs=(rows, PartitionSpec()), out_specs=rows)
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -7,6 +7,8 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_p
 # Eight devices share few cores: they may reach a collective late, and two programs in flight can wait for each other.
 os.environ["XLA_FLAGS"] += " --xla_cpu_collective_call_terminate_timeout_seconds=900"
 os.environ["JAX_CPU_ENABLE_ASYNC_DISPATCH"] = "false"
+# The tests compile for minutes and compute for seconds.
+os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Many tests train the same small model: it is compiled once, here and in the processes that tests start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(os.getcwd(), ".pytest_cache", "compiled"))

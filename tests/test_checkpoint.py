@@ -41,10 +41,10 @@ def test_round_trip_gives_the_same_arrays(tmp_path):
     params, train = with_tuple.restore(*abstract())
     np.testing.assert_array_equal(params["layer"]["kernel"], np.full((2, 3), 3.0))
     assert int(train["step"]) == 3 and isinstance(train["moments"], tuple)
-    model, loaded = load_model(tmp_path)
-    assert model == MODEL
-    np.testing.assert_array_equal(loaded["layer"]["kernel"], params["layer"]["kernel"])
-    assert load_model(tmp_path / "checkpoints" / "3")[0] == MODEL
+    stored = load_model(tmp_path)
+    assert stored.description == MODEL and stored.step == 3
+    np.testing.assert_array_equal(stored.params["layer"]["kernel"], params["layer"]["kernel"])
+    assert load_model(tmp_path / "checkpoints" / "3").description == MODEL
 
 
 def test_newest_and_every_kth_are_kept(tmp_path):
@@ -73,7 +73,8 @@ def test_damaged_newest_falls_back_and_is_moved_aside(tmp_path, entry):
 def test_inference_falls_back_too(tmp_path):
     saved(tmp_path, 1, 2).close()
     damage(tmp_path, 2, "params")
-    assert float(load_model(tmp_path)[1]["layer"]["kernel"][0, 0]) == 1.0
+    stored = load_model(tmp_path)
+    assert stored.step == 1 and float(stored.params["layer"]["kernel"][0, 0]) == 1.0
 
 
 def test_all_damaged_is_an_error_that_names_them(tmp_path):
@@ -90,6 +91,9 @@ def test_half_written_checkpoints_do_not_count(tmp_path):
     (tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp" / "params").mkdir(parents=True)
     checkpoints = Checkpoints(tmp_path)
     assert checkpoints.steps == [1]
+    checkpoints.save(3, *trees(3.0), MODEL)
+    checkpoints.close()
+    assert checkpoints.steps == [1, 3]
     assert not list((tmp_path / "checkpoints").glob("*tmp*"))
 
 

@@ -1,8 +1,10 @@
 """One step on eight simulated devices equals the same step on one."""
 
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from input_pipeline.dataset import corpus_vocabulary, open_corpora, training_data
@@ -10,56 +12,53 @@ from mms_jax import sharding
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.optimizers import make_optimizer
 from mms_jax.tasks import make_task
-from mms_jax.train import abstract_state, initial_state, make_train_step
+from mms_jax.train import abstract_state, initial_state, make_train_step, train
+from tests.conftest import tone_experiment
 
-LAYOUTS = {"data": (8, 1, 1), "fsdp": (1, 8, 1), "data x fsdp": (2, 4, 1), "tensor": (2, 2, 2)}
+LAYOUTS = {"one": (1, 1, 1), "data": (8, 1, 1), "fsdp": (1, 8, 1), "data x fsdp": (2, 4, 1), "tensor": (2, 2, 2)}
 
 
-def setting(config):
+def one_step(config, layout, explicit=False):
+    """Metrics, gradients, updated parameters and their shardings after one step."""
     corpora = open_corpora(config.input.corpora, config.input.data_dir)
     vocabulary = corpus_vocabulary(corpora)
     task = make_task(config, vocabulary)
     optimizer, _ = make_optimizer(config.optimizer, config.total_steps)
     plan, decoder = training_data(config.input, corpora, vocabulary, seed=0)
-    return task, FunctionalModel.abstract(task.build), optimizer, decoder(plan.batch(0))
-
-
-def one_step(config, layout, devices, explicit=False):
-    """Loss, gradients' norm and the updated state after one step."""
-    task, model, optimizer, batch = setting(config)
-    data, fsdp, tensor = layout
-    mesh = sharding.make_mesh(data, fsdp, tensor, explicit=explicit, devices=devices)
+    model = FunctionalModel.abstract(task.build)
+    sizes = LAYOUTS[layout]
+    mesh = sharding.make_mesh(*sizes, explicit=explicit, devices=jax.devices()[: int(np.prod(sizes))])
     with jax.set_mesh(mesh):
-        abstract = abstract_state(model, optimizer, mesh)
-        state = initial_state(model, optimizer, abstract, seed=0)
+        state = initial_state(model, optimizer, abstract_state(model, optimizer, mesh), seed=0)
         placed = jax.tree.map(lambda leaf: leaf.sharding, state.params)
-        gradients = gradients_of(task, model, state.params, sharding.put_batch(batch, mesh))
         step = make_train_step(task, model, optimizer, jax.random.key(0))
-        state, metrics = step(state, sharding.put_batch(batch, mesh))
+        state, metrics = step(state, sharding.put_batch(decoder(plan.batch(0)), mesh))
+        first_moment = optax.tree.get(state.optimizer, "mu")
+        gradients = jax.tree.map(lambda moment: moment / (1 - config.optimizer.b1), first_moment)
         return jax.device_get((metrics, gradients, state.params)), placed
 
 
-def gradients_of(task, model, params, batch):
-    def loss(params):
-        return task.loss(model.bind(params), batch, jax.random.key(1), jnp.zeros((), jnp.int32)).total.mean()
+@pytest.fixture(scope="module")
+def on_one_device(tone_data):
+    """Task -> what one device computes."""
 
-    return jax.jit(jax.grad(loss))(params)
+    @functools.cache
+    def compute(task):
+        return one_step(experiment(tone_data, task), "one")[0]
 
-
-CASES = [
-    pytest.param(task, layout, marks=[] if (task, layout) == ("asr", "data") else pytest.mark.slow)
-    for task in ("asr", "pretrain")
-    for layout in LAYOUTS
-]
+    return compute
 
 
-@pytest.mark.parametrize(("task", "layout"), CASES)
-def test_step_is_the_same_on_any_mesh(tone_config, task, layout):
-    tone_config.task = task
-    tone_config.model.activation_dropout = 0.1
-    tone_config.model.layerdrop = 0.2
-    single, _ = one_step(tone_config, (1, 1, 1), jax.devices()[:1])
-    many, _ = one_step(tone_config, LAYOUTS[layout], jax.devices())
+def experiment(tone_data, task):
+    config = tone_experiment(tone_data)
+    config.task = task
+    config.model.activation_dropout = 0.1
+    config.model.layerdrop = 0.2
+    return config
+
+
+def assert_same_step(many, single):
+    """Holds metrics (the loss among them), gradients and updated parameters to those of one device."""
     for name in single[0]:
         np.testing.assert_allclose(many[0][name].sum, single[0][name].sum, rtol=2e-4, atol=1e-5, err_msg=name)
         np.testing.assert_allclose(many[0][name].weight, single[0][name].weight)
@@ -72,11 +71,21 @@ def test_step_is_the_same_on_any_mesh(tone_config, task, layout):
         np.testing.assert_allclose(ours, theirs, atol=2.5e-5)
 
 
-def test_state_is_born_sharded(tone_config):
-    _, placed = one_step(tone_config, LAYOUTS["data x fsdp"], jax.devices())
+@pytest.mark.parametrize("layout", ["data", "fsdp", "data x fsdp", "tensor"])
+@pytest.mark.parametrize("task", ["asr", "pretrain"])
+def test_step_is_the_same_on_any_mesh(tone_data, on_one_device, task, layout):
+    many, placed = one_step(experiment(tone_data, task), layout)
+    assert_same_step(many, on_one_device(task))
     kernel = placed["backbone"]["encoder"]["layers"]["attention"]["query"]["kernel"]
-    assert kernel.spec == jax.P(None, "fsdp", "tensor")
-    assert placed["backbone"]["feature_norm"]["scale"].is_fully_replicated
+    if layout == "tensor":
+        assert kernel.spec == jax.P(None, "fsdp", "tensor"), "born sharded"
+        assert placed["backbone"]["feature_norm"]["scale"].is_fully_replicated
+
+
+def test_rows_must_fit_the_mesh(tone_config, tmp_path):
+    tone_config.input.rows_multiple = 3
+    with pytest.raises(ValueError, match="must be a multiple of the 8 parts"):
+        train(tone_config, str(tmp_path))
 
 
 def test_mesh_that_does_not_fit_is_explained():

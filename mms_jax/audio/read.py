@@ -67,25 +67,10 @@ class Recording:
         """All of it, float32 (samples,)."""
         return np.concatenate(list(self.blocks()))
 
-    def windows(self, size: int, hop: int) -> Iterator[np.ndarray]:
-        """Overlapping windows, normalised by the mean and variance of the whole recording.
-
-        Args:
-          size: samples a window; the last may be shorter.
-          hop: samples from one window's start to the next.
-
-        Yields:
-          float32 (<= size,); window i starts at sample i * hop. There are as many as it takes to reach the end.
-        """
-        buffer, start = np.zeros(0, np.float32), 0
+    def normalized_blocks(self) -> Iterator[np.ndarray]:
+        """Its blocks with the mean and the deviation of the whole recording taken out, as the models hear them."""
         for block in self.blocks():
-            normalized = ((block - self._mean) * self._scale).astype(np.float32)
-            buffer = np.concatenate([buffer, normalized])
-            # The window that reaches the end is left for after the loop.
-            while start + size < self.samples and len(buffer) >= size:
-                yield buffer[:size]
-                buffer, start = buffer[hop:], start + hop
-        yield buffer
+            yield ((block - self._mean) * self._scale).astype(np.float32)
 
 
 def read_audio(path: str | os.PathLike) -> np.ndarray:

@@ -1,6 +1,9 @@
 """Recordings of any length through a model of bounded window: overlapping windows, merged on frames."""
 
 import dataclasses
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,25 @@ class Windows:
     def hop(self) -> int:
         """Samples from one window's start to the next."""
         return self.size - 2 * self.context
+
+    def cut(self, blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+        """Cuts a recording that comes in blocks; no more than a window and a block are held.
+
+        Args:
+          blocks: consecutive pieces of the waveform, of any length.
+          samples: of all of it.
+
+        Yields:
+          (<= size,); window i starts at sample i * hop, and the last one reaches the end.
+        """
+        held, start = np.zeros(0, np.float32), 0
+        for block in blocks:
+            held = np.concatenate([held, block])
+            # The window that reaches the end is left for after the loop.
+            while start + self.size < samples and len(held) >= self.size:
+                yield held[: self.size]
+                held, start = held[self.hop :], start + self.hop
+        yield held
 
     def kept(self, number: int, frames: int, last: bool) -> slice:
         """The frames of window `number` that belong in the merged result.

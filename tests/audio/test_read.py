@@ -37,26 +37,16 @@ def test_blocks_resample_as_one_piece(tmp_path):
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), resample(waveform, 22_050), atol=2e-3)
 
 
-def test_windows_cover_the_recording_normalised(tmp_path, monkeypatch):
+def test_blocks_are_normalised_by_the_whole_recording(tmp_path, monkeypatch):
     monkeypatch.setattr("mms_jax.audio.read.BLOCK_SECONDS", 1)
     monkeypatch.setattr("mms_jax.audio.read.KEPT_SECONDS", 2)
     waveform = tone(7.3) + 0.1
     soundfile.write(tmp_path / "a.wav", waveform, 16_000, subtype="FLOAT")
     recording = Recording(tmp_path / "a.wav")
     assert recording._kept is None, "long recordings are read again, not kept"
-    expected = normalize_waveform(waveform)
-    windows = list(recording.windows(size=32_000, hop=16_000))
-    assert [len(window) for window in windows] == [32_000] * 6 + [len(waveform) - 96_000]
-    for number, window in enumerate(windows):
-        np.testing.assert_allclose(window, expected[number * 16_000 :][: len(window)], atol=1e-4)
-
-
-@pytest.mark.parametrize("length", [32_000, 32_001, 48_000, 20_000])
-def test_last_window_reaches_the_end_once(tmp_path, length):
-    soundfile.write(tmp_path / "a.wav", tone(length / 16_000 + 0.001)[:length], 16_000)
-    windows = list(Recording(tmp_path / "a.wav").windows(size=32_000, hop=16_000))
-    assert (len(windows) - 1) * 16_000 + len(windows[-1]) == length
-    assert len(windows) == 1 or len(windows[-1]) > 16_000
+    blocks = list(recording.normalized_blocks())
+    assert len(blocks) == 8
+    np.testing.assert_allclose(np.concatenate(blocks), normalize_waveform(waveform), atol=1e-4)
 
 
 def test_normalised_waveform_has_unit_variance():

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mms_jax import sharding
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.layers import dropout, layer_norm, linear, split_key
 
@@ -34,18 +35,23 @@ class PositionalConvolution(nnx.Module):
 
     def __call__(self, x: Array) -> Array:
         """(batch, frames, hidden) -> the same shape. Padded frames must be zero."""
-        kernel = self.direction.shape[0]
         weight = self.direction[...] * (self.magnitude[...] / _tap_norms(self.direction[...]))[:, None, None]
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            weight.astype(self.dtype),
+        # XLA's partitioner (jaxlib 0.10.2) gets the gradient of a grouped convolution wrong on some meshes and aborts on
+        # others. Each device convolves its own rows, so that there is nothing to partition.
+        y = sharding.rows_apart(self._convolve)(x.astype(self.dtype), weight.astype(self.dtype))
+        return jax.nn.gelu(y + self.bias[...].astype(self.dtype), approximate=False)
+
+    def _convolve(self, x: Array, weight: Array) -> Array:
+        kernel = len(weight)
+        return jax.lax.conv_general_dilated(
+            x,
+            weight,
             window_strides=(1,),
             # An even kernel pads one frame too many in the originals, which then drop the last output.
             padding=[(kernel // 2, (kernel - 1) // 2)],
             dimension_numbers=("NWC", "WIO", "NWC"),
             feature_group_count=self.groups,
         )
-        return jax.nn.gelu(y + self.bias[...].astype(self.dtype), approximate=False)
 
 
 def _tap_norms(direction: Array) -> Array:
