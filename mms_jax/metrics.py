@@ -1,8 +1,10 @@
 """Figures of a run: gathered over a window of steps, written to stdout, JSON lines and TensorBoard."""
 
+import contextlib
 import json
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -30,9 +32,12 @@ class Window:
         self.first = self.last = 0
         self.bad = self.rows = 0
 
-    def waited(self, seconds: float) -> None:
-        """Notes time in which the loop had no batch."""
-        self._waiting += seconds
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Notes the time inside it, in which the loop had no batch."""
+        begun = time.monotonic()
+        yield
+        self._waiting += time.monotonic() - begun
 
     def add(self, step: int, metrics: dict[str, Weighted]) -> float:
         """Takes a step's figures, still on the device, and returns the audio seconds of the step before.
@@ -108,6 +113,28 @@ class MetricWriter:
         if self._main:
             self._lines.close()
             self._board.close()
+
+
+class Profile:
+    """A profile of a few steps, in FOLDER/profile."""
+
+    def __init__(self, folder: pathlib.Path, start: int, steps: int):
+        """Profiles `steps` steps from step `start` on; none where `start` is 0."""
+        self._folder, self._start, self._end = folder / "profile", start, start + steps - 1
+        self._running = False
+
+    def before(self, step: int) -> None:
+        """Call before each step."""
+        if self._start and step == self._start:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+
+    def after(self, step: int, state: Any) -> None:
+        """Call after each step, with what it computes."""
+        if self._running and step == self._end:
+            jax.block_until_ready(state)
+            jax.profiler.stop_trace()
+            self._running = False
 
 
 class Progress:

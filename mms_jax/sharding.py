@@ -73,9 +73,14 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def batch_shards(mesh: Mesh) -> int:
-    """Into how many parts a batch is cut; its rows must be a multiple."""
-    return int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+def check_rows(multiple: int, mesh: Mesh) -> None:
+    """Raises ValueError where batches whose rows are a multiple of `multiple` cannot be spread over the mesh."""
+    parts = int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+    if multiple % parts:
+        raise ValueError(
+            f"config.input.rows_multiple={multiple} must be a multiple of the {parts} parts into which the mesh cuts a "
+            "batch (mesh.data x mesh.fsdp)"
+        )
 
 
 def parameter_shardings(state: nnx.State, mesh: Mesh) -> dict:

@@ -10,7 +10,6 @@ import pathlib
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +28,7 @@ from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.checkpoint import CheckpointError, Checkpoints, load_model, write_json
 from mms_jax.config import differing_keys, flatten_config
 from mms_jax.evaluate import Evaluator, format_result
-from mms_jax.metrics import MetricWriter, Progress, Window
+from mms_jax.metrics import MetricWriter, Profile, Progress, Window
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.optimizers import make_optimizer
 from mms_jax.tasks import Task, make_task
@@ -81,53 +80,35 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     task = make_task(config, vocabulary)
     model = FunctionalModel.abstract(task.build)
     optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
-    if config.input.rows_multiple % sharding.batch_shards(mesh):
-        raise ValueError(
-            f"config.input.rows_multiple={config.input.rows_multiple} must be a multiple of the "
-            f"{sharding.batch_shards(mesh)} parts into which the mesh cuts a batch"
-        )
+    sharding.check_rows(config.input.rows_multiple, mesh)
     plan, decoder = training_data(config.input, corpora, vocabulary, config.seed)
     hours = language_hours(corpora)
     logging.info("%.2f hours in %d languages, %d batches an epoch", sum(hours.values()), len(hours), plan.batches)
 
     with jax.set_mesh(mesh):
-        # ---- state: this run's checkpoint, else another run's backbone, else fresh -----------------------------------
         checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, keep_every=config.checkpoint.keep_every or None)
-        abstract = abstract_state(model, optimizer, mesh)
-        state = restore_state(checkpoints, abstract)
-        if state is None:
-            state = initial_state(model, optimizer, abstract, config.seed)
-            if config.init_from:
-                state = dataclasses.replace(state, params=with_backbone(state.params, config.init_from, task))
+        state = starting_state(config, checkpoints, task, model, optimizer, mesh)
         first = int(state.step)
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        logging.info("%s parameters; %s", f"{parameters:,}", f"resuming at step {first}" if first else "fresh start")
-
-        # ---- the loop ------------------------------------------------------------------------------------------------
         step_fn = make_train_step(task, model, optimizer, jax.random.key(config.seed))
         evaluator = Evaluator(config, task, model, mesh) if config.eval_every else None
         batches = load_batches(
             plan, decoder, start=first, stop=config.total_steps, workers=config.input.workers,
-            prefetch=config.input.prefetch, process=jax.process_index(), processes=jax.process_count(),
+            prefetch=config.input.prefetch, **sharding.this_process(),
         )  # fmt: skip
         writer, window = MetricWriter(folder, first), Window(config.input.max_bad_share)
+        profile = Profile(folder, config.profile.start, config.profile.steps)
         stop_asked = _listen_for_termination()
-        profiling = False
+
+        # ---- the loop ------------------------------------------------------------------------------------------------
         with Progress(first, config.total_steps) as progress:
             for step in range(first + 1, config.total_steps + 1):
-                if config.profile.start and step == config.profile.start:
-                    jax.profiler.start_trace(str(folder / "profile"))
-                    profiling = True
-                waiting = time.monotonic()
-                batch = sharding.put_batch(next(batches), mesh)
-                window.waited(time.monotonic() - waiting)
+                profile.before(step)
+                with window.waiting():
+                    batch = sharding.put_batch(next(batches), mesh)
                 with jax.profiler.StepTraceAnnotation("train", step_num=step), jax.transfer_guard("disallow"):
                     state, metrics = step_fn(state, batch)
                 progress.advance(window.add(step, metrics))
-                if profiling and step == config.profile.start + config.profile.steps - 1:
-                    jax.block_until_ready(state)
-                    jax.profiler.stop_trace()
-                    profiling = False
+                profile.after(step, state)
 
                 last = step == config.total_steps or stop_asked()
                 saving = step % config.checkpoint.every == 0 or last
@@ -215,6 +196,27 @@ def initial_state(
     return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))
 
 
+def starting_state(
+    config: ConfigDict,
+    checkpoints: Checkpoints,
+    task: Task,
+    model: FunctionalModel,
+    optimizer: optax.GradientTransformation,
+    mesh: jax.sharding.Mesh,
+) -> TrainState:
+    """This run's newest checkpoint; else a fresh state, with another run's backbone where the config names one."""
+    abstract = abstract_state(model, optimizer, mesh)
+    state = restore_state(checkpoints, abstract)
+    origin = "fresh start" if state is None else f"resuming at step {int(state.step)}"
+    if state is None:
+        state = initial_state(model, optimizer, abstract, config.seed)
+        if config.init_from:
+            state = dataclasses.replace(state, params=with_backbone(state.params, config.init_from, task))
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    logging.info("%s parameters; %s", f"{parameters:,}", origin)
+    return state
+
+
 def restore_state(checkpoints: Checkpoints, abstract: TrainState) -> TrainState | None:
     """The state of this run's newest readable checkpoint, or None where there is none."""
     restored = checkpoints.restore(abstract.params, {"optimizer": abstract.optimizer, "step": abstract.step})
@@ -230,7 +232,7 @@ def with_backbone(params: Params, init_from: str, task: Task) -> Params:
     Raises:
       TrainingError: that run's backbone has other shapes; the message names the first that differs.
     """
-    description, stored = load_model(init_from)
+    stored = load_model(init_from)
 
     def take(path, fresh, old):
         if fresh.shape != old.shape:
@@ -242,12 +244,12 @@ def with_backbone(params: Params, init_from: str, task: Task) -> Params:
         return jax.device_put(old, fresh.sharding)
 
     try:
-        backbone = jax.tree_util.tree_map_with_path(take, params["backbone"], stored["backbone"])
+        backbone = jax.tree_util.tree_map_with_path(take, params["backbone"], stored.params["backbone"])
     except (KeyError, ValueError) as error:
         raise TrainingError(
             f"config.init_from={init_from} holds another kind of model than {task.model}: {error}"
         ) from error
-    logging.info("backbone from %s (%s)", init_from, description["task"])
+    logging.info("backbone from %s (%s, step %d)", init_from, stored.description["task"], stored.step)
     return params | {"backbone": backbone}
 
 

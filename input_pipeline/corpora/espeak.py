@@ -6,6 +6,7 @@ next, so that speaking a text twice gives the same words at the same pace, but n
 """
 
 import ctypes
+import functools
 
 import espeakng_loader
 import numpy as np
@@ -16,8 +17,14 @@ _RATE, _PITCH = 1, 3  # espeak_PARAMETER
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
+@functools.cache
+def synthesizer() -> "Synthesizer":
+    """The engine of this process. Starting eSpeak NG a second time leaves it with freed memory, and it crashes."""
+    return Synthesizer()
+
+
 class Synthesizer:
-    """One eSpeak NG engine. The library keeps global state, so make one a process.
+    """One eSpeak NG engine; get it from `synthesizer`.
 
     Attributes:
       rate: samples a second of what it speaks (22,050).
@@ -25,6 +32,10 @@ class Synthesizer:
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        number, unsigned, pointer = ctypes.c_int, ctypes.c_uint, ctypes.c_void_p
+        self._library.espeak_Synth.argtypes = [
+            ctypes.c_char_p, ctypes.c_size_t, unsigned, number, unsigned, unsigned, pointer, pointer,
+        ]  # fmt: skip
         self.rate: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
         if self.rate <= 0:
             raise RuntimeError("eSpeak NG did not start; reinstall the package espeakng-loader")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from input_pipeline.corpora.espeak import Synthesizer
+from input_pipeline.corpora.espeak import Synthesizer, synthesizer
 from input_pipeline.corpora.phrases import PHRASES, sample_sentences
 from input_pipeline.corpora.storage import as_text, make_utterance, utterance_features
 from mms_jax.audio.flac import decode_flac, encode_flac
@@ -111,7 +111,7 @@ def _cut_verses(record: dict) -> Iterator[tuple[str, dict]]:
 
 def read_chapters(split: str) -> Iterator[Chapter]:
     """Speaks all chapters of a split: the same texts, voices and speeds at every call."""
-    synthesizer = Synthesizer()
+    engine = synthesizer()
     reading = SPLITS[split]
     for language_number, language in enumerate(PHRASES):
         sentences = _sentences(language, language_number)[split]
@@ -120,7 +120,7 @@ def read_chapters(split: str) -> Iterator[Chapter]:
             verses = sentences[chapter_number * reading.verses :][: reading.verses]
             # Another voice begins in each language, so that no voice is tied to one.
             voice = reading.voices[(chapter_number + language_number) % len(reading.voices)]
-            yield _read_chapter(synthesizer, f"{language}_{split}_{chapter_number:02d}", language, voice, verses, rng)
+            yield _read_chapter(engine, f"{language}_{split}_{chapter_number:02d}", language, voice, verses, rng)
 
 
 def _sentences(language: str, language_number: int) -> dict[str, list[str]]:
@@ -134,7 +134,7 @@ def _sentences(language: str, language_number: int) -> dict[str, list[str]]:
 
 
 def _read_chapter(
-    synthesizer: Synthesizer, identity: str, language: str, voice: str, verses: list[str], rng: np.random.Generator
+    engine: Synthesizer, identity: str, language: str, voice: str, verses: list[str], rng: np.random.Generator
 ) -> Chapter:
     speed, pitch = int(rng.integers(140, 200)), int(rng.integers(30, 71))
     gain = rng.uniform(0.3, 0.9)
@@ -148,9 +148,9 @@ def _read_chapter(
 
     append(_silence(rng))
     for verse in verses:
-        speech = synthesizer.speak(verse, f"{PHRASES[language].espeak}+{voice}", speed=speed, pitch=pitch)
+        speech = engine.speak(verse, f"{PHRASES[language].espeak}+{voice}", speed=speed, pitch=pitch)
         starts.append(position)
-        append(resample(speech, synthesizer.rate))
+        append(resample(speech, engine.rate))
         ends.append(position)
         append(_silence(rng))
     waveform = np.concatenate(pieces)
