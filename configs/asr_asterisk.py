@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     """The experiment."""
     config = default_config()
     config.task = "asr"
-    config.total_steps = 2400
+    config.total_steps = 9000
     config.model.geometry = "tiny"
     config.model.activation_dropout = 0.1
     config.input.corpora = ("asterisk/core:train",)
@@ -30,11 +30,13 @@ def get_config() -> ConfigDict:
     config.input.bucket_seconds = (2.0, 4.0, 8.0)
     config.input.min_seconds = 0.3
     config.input.batch_seconds = 12.0
-    config.masking.time_probability = 0.1
+    config.masking.time_probability = 0.15
     config.masking.time_minimum = 0
+    config.masking.channel_probability = 0.1
+    config.masking.channel_length = 16
     config.optimizer.learning_rate = 1e-3
     config.optimizer.schedule = "tri_stage"
     config.optimizer.clip_norm = 1.0
-    config.log_every = 50
+    config.log_every = 100
     config.checkpoint.every = 1000
     return config

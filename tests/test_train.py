@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from mms_jax import train as training
 from mms_jax.checkpoint import load_model
 from mms_jax.config import flatten_config
 from mms_jax.train import TrainingError, train
+from tests.conftest import MINIATURE
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -57,11 +59,8 @@ def stop_after(config, workdir, steps):
 
 
 EXPERIMENT = """
-import sys
-sys.path.insert(0, {root!r})
-from tests.conftest import MINIATURE
 from mms_jax.models.wav2vec2 import config as geometries
-geometries.GEOMETRIES["miniature"] = geometries.Wav2Vec2Config(**MINIATURE)
+geometries.GEOMETRIES["miniature"] = geometries.Wav2Vec2Config(**{miniature!r})
 from mms_jax.config import default_config
 
 def get_config():
@@ -72,19 +71,22 @@ def get_config():
 """
 
 
+def train_command(config, workdir):
+    """The command line that trains `config`, which is written beside the workdir."""
+    flat = {name: tuple(value) if isinstance(value, list) else value for name, value in flatten_config(config).items()}
+    experiment = workdir.parent / "experiment.py"
+    experiment.write_text(EXPERIMENT.format(miniature=MINIATURE, flat=flat))
+    return [sys.executable, "-m", "mms_jax.train", f"--config={experiment}", f"--workdir={workdir}"]
+
+
 @pytest.mark.slow
 def test_kill_minus_nine_and_resume_is_bit_identical(tone_config, tmp_path):
     """The real thing: a process killed at a random moment, the same command again."""
     tone_config.total_steps = 60
     tone_config.checkpoint.every = 7
-    flat = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in flatten_config(tone_config).items()
-    }
-    experiment = tmp_path / "experiment.py"
-    experiment.write_text(EXPERIMENT.format(root=str(ROOT), flat=flat))
 
     def command(workdir):
-        return [sys.executable, "-m", "mms_jax.train", f"--config={experiment}", f"--workdir={tmp_path / workdir}"]
+        return train_command(tone_config, tmp_path / workdir)
 
     subprocess.run(command("whole"), check=True, cwd=ROOT, capture_output=True)
     kills = 0
@@ -105,6 +107,31 @@ def test_kill_minus_nine_and_resume_is_bit_identical(tone_config, tmp_path):
     whole, killed = (rows(tmp_path / name) for name in ("whole", "killed"))
     assert [row["step"] for row in killed] == sorted({row["step"] for row in killed}), "no line of a lost step stays"
     assert whole[-1]["loss"] == killed[-1]["loss"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(tone_config, tmp_path):
+    """A SLURM job of two tasks with two devices each, against one process with four; then one process goes on alone."""
+    tone_config.checkpoint.every = 3
+    tone_config.total_steps = 6
+    devices = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count={}")
+    alone = os.environ | {"XLA_FLAGS": devices.format(4)}
+    job = os.environ | {
+        "XLA_FLAGS": devices.format(2), "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        "SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
+    }  # fmt: skip
+    one, two = (train_command(tone_config, tmp_path / name) for name in ("one", "two"))
+    subprocess.run(one, check=True, cwd=ROOT, env=alone, capture_output=True)
+    tasks = [
+        subprocess.Popen(two, cwd=ROOT, env=job | {"SLURM_PROCID": rank, "SLURM_LOCALID": rank}) for rank in ("0", "1")
+    ]
+    assert [task.wait(timeout=300) for task in tasks] == [0, 0]
+    losses = [[row["loss"] for row in rows(tmp_path / name)] for name in ("one", "two")]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
+    # One host more or fewer changes nothing but who reads which rows.
+    shutil.rmtree(tmp_path / "two" / "checkpoints" / "6")
+    subprocess.run(two, check=True, cwd=ROOT, env=alone, capture_output=True)
+    assert rows(tmp_path / "two")[-1]["loss"] == pytest.approx(losses[0][-1], rel=1e-3)
 
 
 def rows(workdir):
