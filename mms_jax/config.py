@@ -70,7 +70,6 @@ def default_config() -> ConfigDict:
     config.mesh.data = -1  # all devices that are left
     config.mesh.fsdp = 1
     config.mesh.tensor = 1
-    config.mesh.explicit = False
 
     config.log_every = 20
     config.eval_every = 0  # steps; 0 evaluates only when asked

@@ -45,7 +45,7 @@ def make_mesh(
 
     Args:
       data, fsdp, tensor: devices along each axis; one of them may be -1, for all that are left.
-      explicit: sharding in the types instead of left to the compiler.
+      explicit: sharding in the types, for programs that are written that way; `automatic` bridges to them.
       devices: all of the job's, unless given.
 
     Raises:
@@ -120,6 +120,17 @@ def rows_apart(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Callabl
         return function
     rows = PartitionSpec(BATCH_AXES)
     return jax.shard_map(function, in_specs=(rows, PartitionSpec()), out_specs=rows)
+
+
+def automatic(update: Callable, state: Any) -> Callable:
+    """Lets the compiler place what `update(state, batch) -> (state, metrics)` computes, on an Explicit mesh too.
+
+    Call while tracing. The new state lies where the old one does; metrics are replicated.
+    """
+    if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
+        return update
+    places = jax.tree.map(lambda leaf: jax.typeof(leaf).sharding, state)
+    return jax.sharding.auto_axes(update, out_sharding=(places, PartitionSpec()))
 
 
 def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -89,7 +89,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, keep_every=config.checkpoint.keep_every or None)
         state = starting_state(config, checkpoints, task, model, optimizer, mesh)
         first = int(state.step)
-        step_fn = make_train_step(task, model, optimizer, jax.random.key(config.seed))
+        step_fn = make_train_step(task, model, optimizer, config.seed)
         evaluator = Evaluator(config, task, model, mesh) if config.eval_every else None
         batches = load_batches(
             plan, decoder, start=first, stop=config.total_steps, workers=config.input.workers,
@@ -135,13 +135,12 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
 
 
 def make_train_step(
-    task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, key: jax.Array
+    task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, seed: int
 ) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, Weighted]]]:
     """One jitted update; the state is donated. Sharding follows from the arrays that go in."""
 
-    @functools.partial(jax.jit, donate_argnums=0)
-    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, Weighted]]:
-        step_key = jax.random.fold_in(key, state.step)
+    def update(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, Weighted]]:
+        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
 
         def loss_fn(params: Params):
             loss = task.loss(model.bind(params), batch, step_key, state.step)
@@ -158,6 +157,10 @@ def make_train_step(
             "bad": Weighted(jnp.sum((batch["item"] >= 0) & ~batch["counted"]), jnp.sum(batch["item"] >= 0)),
         }
         return TrainState(params, optimizer_state, state.step + 1), loss.metrics | metrics
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, Weighted]]:
+        return sharding.automatic(update, state)(state, batch)
 
     return train_step
 

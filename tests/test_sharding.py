@@ -31,7 +31,7 @@ def one_step(config, layout, explicit=False):
     with jax.set_mesh(mesh):
         state = initial_state(model, optimizer, abstract_state(model, optimizer, mesh), seed=0)
         placed = jax.tree.map(lambda leaf: leaf.sharding, state.params)
-        step = make_train_step(task, model, optimizer, jax.random.key(0))
+        step = make_train_step(task, model, optimizer, seed=0)
         state, metrics = step(state, sharding.put_batch(decoder(plan.batch(0)), mesh))
         first_moment = optax.tree.get(state.optimizer, "mu")
         gradients = jax.tree.map(lambda moment: moment / (1 - config.optimizer.b1), first_moment)
@@ -80,6 +80,10 @@ def test_step_is_the_same_on_any_mesh(tone_data, on_one_device, task, layout):
     if layout == "tensor":
         assert kernel.spec == jax.P(None, "fsdp", "tensor"), "born sharded"
         assert placed["backbone"]["feature_norm"]["scale"].is_fully_replicated
+
+
+def test_step_is_the_same_on_an_explicit_mesh(tone_data, on_one_device):
+    assert_same_step(one_step(experiment(tone_data, "asr"), "tensor", explicit=True)[0], on_one_device("asr"))
 
 
 def test_rows_must_fit_the_mesh(tone_config, tmp_path):
