@@ -13,14 +13,16 @@ cd "$(dirname "$0")/.."
 export XLA_FLAGS="${XLA_FLAGS---xla_cpu_experimental_ynn_fusion_type=}"
 
 find_python() {
-  for candidate in "${PYTHON:-}" python3.12 python3.11 python3.13 python3; do
-    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null &&
+  local candidates=${PYTHON:-python3.12 python3.11 python3.13 python3}
+  for candidate in $candidates; do
+    if command -v "$candidate" >/dev/null &&
        "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       echo "$candidate"
       return
     fi
   done
-  echo "error: no Python 3.11 or newer with venv found; install one, or name it with PYTHON=/path/to/python" >&2
+  echo "error: no Python 3.11 or newer with venv (tried: $candidates);" \
+    "install one, or name it with PYTHON=/path/to/python" >&2
   exit 1
 }
 

@@ -6,7 +6,6 @@ unusable ends in an AudioError that names it.
 
 import os
 import pathlib
-import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +13,7 @@ import soundfile
 import soxr
 
 from mms_jax.audio.errors import AudioError
+from mms_jax.audio.truncation import check_complete
 from mms_jax.audio.waveform import NORM_EPSILON, SAMPLE_RATE
 
 BLOCK_SECONDS = 30
@@ -103,7 +103,7 @@ def _read_blocks(path: str) -> Iterator[np.ndarray]:
         yield _read_with_ffmpeg(path, error)
         return
     with opened:
-        _check_riff(file)
+        check_complete(file)
         yield from _resampled(path, opened)
 
 
@@ -128,25 +128,6 @@ def _resampled(path: str, opened: soundfile.SoundFile) -> Iterator[np.ndarray]:
             f"{path}: is truncated: its header promises {claimed / opened.samplerate:.2f} s and "
             f"{read / opened.samplerate:.2f} s are there; copy it again"
         )
-
-
-def _check_riff(file: pathlib.Path) -> None:
-    """libsndfile plays what is left of a truncated WAV file without a word; the header tells."""
-    with file.open("rb") as stream:
-        if stream.read(4) != b"RIFF" or not stream.seek(8) or stream.read(4) != b"WAVE":
-            return
-        size = file.stat().st_size
-        while len(header := stream.read(8)) == 8:
-            name, length = header[:4], struct.unpack("<I", header[4:])[0]
-            if name == b"data":
-                # Recorders that stream write 0 or the largest number there.
-                if length not in (0, 0xFFFFFFFF, 0x7FFFFFFF) and stream.tell() + length > size:
-                    raise AudioError(
-                        f"{file}: is truncated: its header promises {length} bytes of audio and "
-                        f"{size - stream.tell()} are there; copy it again"
-                    )
-                return
-            stream.seek(length + length % 2, 1)
 
 
 def _read_with_ffmpeg(path: str, reason: Exception) -> np.ndarray:

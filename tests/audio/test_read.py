@@ -74,6 +74,10 @@ def broken_files(folder):
     soundfile.write(folder / "whole.flac", np.random.default_rng(0).normal(0, 0.1, 160_000), 16_000)
     (folder / "truncated.flac").write_bytes((folder / "whole.flac").read_bytes()[:100_000])
     (folder / "header.flac").write_bytes((folder / "whole.flac").read_bytes()[:30])
+    for name in ("mp3", "ogg"):
+        soundfile.write(folder / f"whole.{name}", tone(9), 16_000)
+        encoded = (folder / f"whole.{name}").read_bytes()
+        (folder / f"truncated.{name}").write_bytes(encoded[: len(encoded) // 2])
     soundfile.write(folder / "none.wav", np.zeros(0), 16_000)
 
 
@@ -88,6 +92,8 @@ CASES = [
     ("inf.wav", "NaN or infinite"),
     ("truncated.wav", "truncated"),
     ("truncated.flac", "truncated"),
+    ("truncated.mp3", "truncated"),
+    ("truncated.ogg", "truncated"),
     ("header.flac", "not audio|truncated"),
     ("none.wav", "0 ms long"),
 ]
