@@ -5,6 +5,7 @@ done is not done again, so an interrupted quickstart goes on where it was.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -30,11 +31,12 @@ class Quickstart:
         self.data = folder / "data"
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         self.environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+        self._running: set[subprocess.Popen] = set()
 
     def command(self, name: str, *arguments: str, show: bool = False) -> str:
         """Runs `python -m ...`, its output kept in logs/NAME.txt. Ends the quickstart where it fails."""
         log = self.folder / "logs" / f"{name}.txt"
-        print(f"\n$ python -m {' '.join(arguments)}", flush=True)
+        print(f"\n{name}\n$ python -m {' '.join(arguments)}", flush=True)
         begun = time.monotonic()
         with log.open("w") as errors:
             process = subprocess.Popen(
@@ -45,6 +47,7 @@ class Quickstart:
                 env=self.environment,
             )
             assert process.stdout is not None
+            self._running.add(process)
             lines = []
             for line in process.stdout:
                 lines.append(line)
@@ -52,10 +55,11 @@ class Quickstart:
                 if show:
                     print(f"  {line}", end="", flush=True)
                 elif "] step " in line:
-                    print(f"  {_progress_line(line)}", flush=True)
+                    print(f"  {name}: {_progress_line(line)}", flush=True)
+        self._running.discard(process)
         if process.wait() != 0:
-            sys.exit(f"error: this step failed; the end of {log}:\n" + "".join(lines[-15:]) + log.read_text()[-2000:])
-        print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
+            sys.exit(f"error: {name} failed; the end of {log}:\n" + "".join(lines[-15:]) + log.read_text()[-2000:])
+        print(f"  ({name}: {time.monotonic() - begun:.0f} s)", flush=True)
         return "".join(lines)
 
     def train(self, name: str, config: str, *changes: str) -> None:
@@ -67,6 +71,28 @@ class Quickstart:
         )
         self.command(f"train_{name}", "mms_jax.train", *common, *changes)
         self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, show=True)
+
+    def train_side_by_side(self, runs: dict[str, tuple[str, ...]]) -> None:
+        """Trains several runs at once, each on its share of the cores: steps this small do not fill more than one.
+
+        Args:
+          runs: the arguments of `train` by name.
+        """
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+        def train(number: int, name: str) -> None:
+            if len(cores) >= len(runs):  # a thread's processes inherit its cores
+                os.sched_setaffinity(0, cores[number :: len(runs)])
+            self.train(name, *runs[name])
+
+        with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
+            futures = [pool.submit(train, number, name) for number, name in enumerate(runs)]
+            done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+            if any(future.exception() for future in done):
+                for process in list(self._running):
+                    process.terminate()
+            for future in futures:
+                future.result()
 
     def evaluation(self, name: str) -> dict:
         """What `train` measured."""
@@ -104,8 +130,12 @@ def run(folder: pathlib.Path) -> dict:
     steps = Quickstart(folder)
     steps.command("prepare", "input_pipeline.prepare", "spoken_phrases", f"--data_dir={steps.data}", show=True)
     steps.train("pretrain", "pretrain_phrases")
-    steps.train("asr", "asr_phrases", f"--config.init_from={folder / 'pretrain'}")
-    steps.train("asr_without_pretraining", "asr_phrases")
+    steps.train_side_by_side(
+        {
+            "asr": ("asr_phrases", f"--config.init_from={folder / 'pretrain'}"),
+            "asr_without_pretraining": ("asr_phrases",),
+        }
+    )
     transcripts = steps.transcribe()
     asr, without, pretrain = (steps.evaluation(name) for name in ("asr", "asr_without_pretraining", "pretrain"))
     results = {
