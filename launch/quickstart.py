@@ -88,11 +88,11 @@ class Quickstart:
         with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
             futures = [pool.submit(train, number, name) for number, name in enumerate(runs)]
             done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
-            if any(future.exception() for future in done):
+            failures = [future.exception() for future in done if future.exception()]
+            if failures:
                 for process in list(self._running):
                     process.terminate()
-            for future in futures:
-                future.result()
+                raise failures[0]
 
     def evaluation(self, name: str) -> dict:
         """What `train` measured."""
