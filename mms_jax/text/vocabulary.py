@@ -1,6 +1,7 @@
 """Symbols and their numbers, and which of them each language writes."""
 
 import dataclasses
+import difflib
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 BLANK_TOKEN = "<pad>"  # number 0, as in Hugging Face's MMS vocabularies
 WORD_TOKEN = "|"
+SILENT_TOKENS = frozenset({BLANK_TOKEN, "<s>", "</s>", "<unk>"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +48,14 @@ class Vocabulary:
         """The position of a language.
 
         Raises:
-          ValueError: the model does not know it; the message lists those it knows.
+          ValueError: the model does not know it; the message names the nearest that it knows.
         """
-        if language not in self.alphabets:
-            raise ValueError(f"no language {language!r} in this model; it knows {', '.join(self.languages)}")
-        return self.languages.index(language)
+        return find_language(language, self.languages)
+
+    def tokens_of(self, language: str) -> tuple[str, ...]:
+        """The symbols by number; the same for all languages."""
+        del language
+        return self.tokens
 
     def encode(self, text: str) -> list[int]:
         """Numbers of a normalised text; characters that the vocabulary lacks are left out."""
@@ -58,8 +63,7 @@ class Vocabulary:
 
     def decode(self, numbers: Sequence[int]) -> str:
         """Text from numbers that were collapsed already; blanks say nothing."""
-        symbols = (self.tokens[number] for number in numbers if number != 0)
-        return " ".join("".join(" " if symbol == WORD_TOKEN else symbol for symbol in symbols).split())
+        return spell(numbers, self.tokens)
 
     @functools.cached_property
     def allowed(self) -> np.ndarray:
@@ -78,3 +82,73 @@ class Vocabulary:
     def from_json(cls, fields: Mapping[str, Any]) -> "Vocabulary":
         """The inverse of `to_json`."""
         return cls(tuple(fields["tokens"]), dict(fields["alphabets"]))
+
+
+@dataclasses.dataclass(frozen=True)
+class VocabularyBank:
+    """Symbols of its own for each language, as MMS's adapter models have them.
+
+    Attributes:
+      tables: the symbols of each language by number; 0 is the CTC blank.
+    """
+
+    tables: Mapping[str, tuple[str, ...]]
+
+    def __len__(self) -> int:
+        return max(len(table) for table in self.tables.values())
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages, in the order of `language_index`."""
+        return tuple(self.tables)
+
+    def language_index(self, language: str) -> int:
+        """See Vocabulary."""
+        return find_language(language, self.languages)
+
+    def tokens_of(self, language: str) -> tuple[str, ...]:
+        """The symbols of a language by number."""
+        return self.tables[language]
+
+    @functools.cached_property
+    def allowed(self) -> np.ndarray:
+        """bool (languages, tokens): False where a language's table has ended."""
+        sizes = np.asarray([len(table) for table in self.tables.values()])
+        return np.arange(len(self)) < sizes[:, None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types, for a checkpoint's description."""
+        return {"tables": {language: list(table) for language, table in self.tables.items()}}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "VocabularyBank":
+        """The inverse of `to_json`."""
+        return cls({language: tuple(table) for language, table in fields["tables"].items()})
+
+
+def vocabulary_from_json(fields: Mapping[str, Any]) -> Vocabulary | VocabularyBank:
+    """The vocabulary in a checkpoint's description."""
+    return VocabularyBank.from_json(fields) if "tables" in fields else Vocabulary.from_json(fields)
+
+
+def spell(numbers: Sequence[int], tokens: Sequence[str]) -> str:
+    """Text from symbol numbers that were collapsed already; blanks and other marks say nothing."""
+    symbols = (tokens[number] for number in numbers if tokens[number] not in SILENT_TOKENS)
+    return " ".join("".join(" " if symbol == WORD_TOKEN else symbol for symbol in symbols).split())
+
+
+def find_language(language: str, known: Sequence[str]) -> int:
+    """The position of a language code in `known`.
+
+    Codes are ISO 639-3, some with the script that a text is written in: "uzb-script_latin".
+
+    Raises:
+      ValueError: it is not there; the message names the nearest codes, and the scripts of the same language.
+    """
+    if language in known:
+        return known.index(language)
+    root = language.split("-")[0]
+    scripts = [code for code in known if code.split("-")[0] == root]
+    near = scripts or difflib.get_close_matches(language, known, n=3, cutoff=0.5) or list(known[:12])
+    hint = "this language is written as" if scripts else "the nearest are" if len(known) > 12 else "it knows"
+    raise ValueError(f"no language {language!r} in this model; {hint} {', '.join(near)}")

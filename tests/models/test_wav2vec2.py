@@ -211,7 +211,7 @@ def test_scanned_layers_equal_the_same_layers_in_a_row(miniature):
     y = y + encoder.positions(y)
     for number in range(miniature.layers):
         layer = nnx.merge(structure, jax.tree.map(lambda leaf, n=number: leaf[n], stacked))
-        y = layer(y, mask, None)
+        y = layer(y, mask, None, None)
     np.testing.assert_allclose(encoder(x, mask), encoder.norm(y), atol=1e-5)
 
 

@@ -20,6 +20,8 @@ class Wav2Vec2Config:
       quantized: width of a quantised target, all codebooks together.
       projected: width in which predictions and targets are compared.
       codebooks, codes: number of codebooks, and entries in each.
+      adapter_width: inner width of the language adapters; 0 for a model without.
+      adapter_languages: how many languages the banks of adapters and heads hold.
       init_std: standard deviation of the encoder's initial weights; None for 1/sqrt(inputs), which suits small widths.
       dropout: after the positional convolution, the attention and the feed-forward part, and before a CTC head.
       activation_dropout: inside the feed-forward part.
@@ -42,6 +44,8 @@ class Wav2Vec2Config:
     projected: int = 768
     codebooks: int = 2
     codes: int = 320
+    adapter_width: int = 0
+    adapter_languages: int = 0
     init_std: float | None = 0.02
     dropout: float = 0.0
     activation_dropout: float = 0.0
@@ -60,6 +64,8 @@ class Wav2Vec2Config:
         ):
             if whole % part:
                 raise ValueError(f"{name}={part} must divide {whole}")
+        if bool(self.adapter_width) != bool(self.adapter_languages):
+            raise ValueError("adapter_width and adapter_languages are both given or both 0")
         if self.remat not in ("none", "dots", "full"):
             raise ValueError(f"remat={self.remat!r}; choose none, dots or full")
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mms_jax import sharding
+from mms_jax.models.wav2vec2.adapters import AdapterBank
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.layers import dropout, layer_norm, linear, split_key
 
@@ -95,7 +96,7 @@ class FeedForward(nnx.Module):
 
 
 class EncoderLayer(nnx.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)), then the row's language adapter where there are any."""
 
     def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.attention_norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
@@ -103,12 +104,22 @@ class EncoderLayer(nnx.Module):
         self.feed_forward_norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
         self.feed_forward = FeedForward(config, dtype=dtype, rngs=rngs)
         self.dropout = config.dropout
+        if config.adapter_languages:
+            self.adapters = AdapterBank(
+                config.adapter_languages, config.hidden, config.adapter_width, dtype=dtype, rngs=rngs
+            )
+        self.adapted = bool(config.adapter_languages)
 
-    def __call__(self, x: Array, mask: Array, key: Array | None) -> Array:
+    def __call__(self, x: Array, mask: Array, key: Array | None, language: Array | None) -> Array:
         attention_key, activation_key, output_key = split_key(key, 3)
         x = x + dropout(self.attention(self.attention_norm(x), mask), self.dropout, attention_key)
         y = self.feed_forward(self.feed_forward_norm(x), activation_key)
-        return x + dropout(y, self.dropout, output_key)
+        x = x + dropout(y, self.dropout, output_key)
+        if not self.adapted:
+            return x
+        if language is None:
+            raise ValueError("a model with language adapters needs the language of every row")
+        return self.adapters(x, language)
 
 
 class Encoder(nnx.Module):
@@ -128,13 +139,14 @@ class Encoder(nnx.Module):
         self.norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
         self.config = config
 
-    def __call__(self, x: Array, mask: Array, key: Array | None = None) -> Array:
+    def __call__(self, x: Array, mask: Array, key: Array | None = None, language: Array | None = None) -> Array:
         """Encodes.
 
         Args:
           x: (batch, frames, hidden).
           mask: bool (batch, frames), True for real frames.
           key: turns dropout and LayerDrop on; None for inference.
+          language: int (batch,), rows of the adapter banks; only for a model that has them.
 
         Returns:
           (batch, frames, hidden); padded frames hold junk.
@@ -152,7 +164,7 @@ class Encoder(nnx.Module):
             per_layer["key"] = jax.random.split(layers_key, config.layers)
 
         def body(x: Array, layer_inputs: dict) -> tuple[Array, None]:
-            y = nnx.merge(structure, layer_inputs["params"])(x, mask, layer_inputs.get("key"))
+            y = nnx.merge(structure, layer_inputs["params"])(x, mask, layer_inputs.get("key"), language)
             if "keep" in layer_inputs and config.layerdrop > 0.0:
                 y = jnp.where(layer_inputs["keep"], y, x)
             return y, None

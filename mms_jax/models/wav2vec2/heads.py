@@ -6,13 +6,21 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mms_jax.models.wav2vec2.adapters import HeadBank
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.layers import dropout, linear, split_key
+from mms_jax.models.wav2vec2.layers import dropout, length_mask, linear, split_key
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.models.wav2vec2.model import Encoded, Wav2Vec2
 from mms_jax.models.wav2vec2.quantizer import GumbelQuantizer, Quantized
 
 Array = jax.Array
+
+ACTIVATIONS = {
+    "linear": lambda x: x,
+    "relu": jax.nn.relu,
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "tanh": jnp.tanh,
+}
 
 
 @jax.tree_util.register_dataclass
@@ -91,21 +99,59 @@ class Wav2Vec2ForCTC(nnx.Module):
 
     def __init__(self, config: Wav2Vec2Config, vocabulary: int, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
-        self.head = linear(config.hidden, vocabulary, ("embed", "vocabulary"), dtype=jnp.float32, rngs=rngs)
+        if config.adapter_languages:
+            self.heads = HeadBank(config.adapter_languages, config.hidden, vocabulary, rngs=rngs)
+        else:
+            self.head = linear(config.hidden, vocabulary, ("embed", "vocabulary"), dtype=jnp.float32, rngs=rngs)
 
     def __call__(
-        self, waveforms: Array, lengths: Array, *, masking: Masking | None = None, key: Array | None = None
+        self,
+        waveforms: Array,
+        lengths: Array,
+        *,
+        language: Array | None = None,
+        masking: Masking | None = None,
+        key: Array | None = None,
     ) -> tuple[Array, Array]:
         """Scores a batch.
 
         Args:
-          waveforms, lengths, masking: see Wav2Vec2.
+          waveforms, lengths, language, masking: see Wav2Vec2.
           key: randomness of masking and dropout; None for inference.
 
         Returns:
           logits, float32 (batch, frames, vocabulary); and the real frames of each row, int (batch,).
         """
         mask_key, backbone_key, head_key = split_key(key, 3)
-        encoded = self.backbone(waveforms, lengths, masking=masking, mask_key=mask_key, key=backbone_key)
-        context = dropout(encoded.context, self.backbone.config.dropout, head_key)
-        return self.head(context.astype(jnp.float32)), encoded.frames
+        banked = language if self.backbone.config.adapter_languages else None
+        encoded = self.backbone(
+            waveforms, lengths, masking=masking, mask_key=mask_key, key=backbone_key, language=banked
+        )
+        context = dropout(encoded.context, self.backbone.config.dropout, head_key).astype(jnp.float32)
+        return self.head(context) if banked is None else self.heads(context, banked), encoded.frames
+
+
+class Wav2Vec2ForIdentification(nnx.Module):
+    """Scores every language for a whole recording: projection, mean over frames, classifier.
+
+    The checkpoints that Hugging Face publishes have nothing between mean and classifier; fairseq's class allows a GELU.
+    """
+
+    def __init__(
+        self, config: Wav2Vec2Config, latent: int, languages: int, *, activation: str = "linear",
+        dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs,
+    ):  # fmt: skip
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation={activation!r}; choose {', '.join(ACTIVATIONS)}")
+        self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
+        self.projection = linear(config.hidden, latent, ("embed", None), dtype=jnp.float32, rngs=rngs)
+        self.classifier = linear(latent, languages, (None, None), dtype=jnp.float32, rngs=rngs)
+        self.activation = activation
+
+    def __call__(self, waveforms: Array, lengths: Array, *, key: Array | None = None) -> Array:
+        """Waveforms and lengths as in Wav2Vec2 -> logits, float32 (batch, languages)."""
+        encoded = self.backbone(waveforms, lengths, key=key)
+        latent = self.projection(encoded.context.astype(jnp.float32))
+        real = length_mask(encoded.frames, latent.shape[1])[:, :, None]
+        mean = jnp.sum(jnp.where(real, latent, 0.0), axis=1) / jnp.maximum(encoded.frames, 1)[:, None]
+        return self.classifier(ACTIVATIONS[self.activation](mean))

@@ -8,6 +8,8 @@ from flax import nnx
 
 Array = jax.Array
 
+NORM_EPSILON = 1e-5  # of every layer norm of the originals
+
 
 def linear(
     inputs: int,
@@ -36,8 +38,8 @@ def linear(
 
 
 def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """Layer norm with the epsilon of the originals; statistics in float32 whatever the compute dtype."""
-    return nnx.LayerNorm(width, epsilon=1e-5, dtype=dtype, rngs=rngs)
+    """Layer norm; statistics in float32 whatever the compute dtype."""
+    return nnx.LayerNorm(width, epsilon=NORM_EPSILON, dtype=dtype, rngs=rngs)
 
 
 def dropout(x: Array, rate: float, key: Array | None) -> Array:

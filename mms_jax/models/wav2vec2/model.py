@@ -55,6 +55,7 @@ class Wav2Vec2(nnx.Module):
         masking: Masking | None = None,
         mask_key: Array | None = None,
         key: Array | None = None,
+        language: Array | None = None,
     ) -> Encoded:
         """Encodes a padded batch; each row's real frames are those it would have alone.
 
@@ -63,6 +64,7 @@ class Wav2Vec2(nnx.Module):
           lengths: int (batch,), real samples of each row; a row may be empty.
           masking, mask_key: hide frames and channels; without a key nothing is hidden.
           key: randomness of dropout and LayerDrop; None for inference.
+          language: int (batch,), rows of the adapter banks; only for a model that has them.
         """
         config = self.config
         extracted = self.extractor(waveforms)
@@ -82,7 +84,7 @@ class Wav2Vec2(nnx.Module):
             x = jnp.where(masked[:, :, None], self.mask_embedding[...].astype(x.dtype), x)
             if masking.channel_probability > 0.0:
                 x = jnp.where(mask_channels(channel_key, batch, hidden, masking)[:, None, :], 0.0, x)
-        context = self.encoder(x, length_mask(frames, size), key)
+        context = self.encoder(x, length_mask(frames, size), key, language)
         return Encoded(context, frames, features, extracted, masked)
 
 

@@ -12,7 +12,7 @@ from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
 from mms_jax.tasks.sums import Loss, Weighted
-from mms_jax.text.vocabulary import Vocabulary
+from mms_jax.text.vocabulary import Vocabulary, VocabularyBank
 
 Array = jax.Array
 
@@ -60,7 +60,13 @@ class AsrTask:
           train: False for evaluation: nothing masked or dropped.
         """
         del step
-        logits, frames = module(batch["waveforms"], batch["lengths"], masking=self.masking, key=key if train else None)
+        logits, frames = module(
+            batch["waveforms"],
+            batch["lengths"],
+            language=batch["language"],
+            masking=self.masking,
+            key=key if train else None,
+        )
         logits = restrict_to_language(logits, batch["language"], self.vocabulary)
         labels, lengths, counted = batch["labels"], batch["label_lengths"], batch["counted"]
         total = ctc_loss(logits, frames, labels, lengths, counted)
@@ -76,7 +82,7 @@ class AsrTask:
         )
 
 
-def restrict_to_language(logits: Array, language: Array, vocabulary: Vocabulary) -> Array:
+def restrict_to_language(logits: Array, language: Array, vocabulary: Vocabulary | VocabularyBank) -> Array:
     """Takes the symbols that a row's language does not write out of the race.
 
     Args:
