@@ -178,6 +178,19 @@ def load_model(path: str | os.PathLike) -> StoredModel:
     )
 
 
+def save_model(folder: pathlib.Path, stored: StoredModel) -> None:
+    """Writes a model that was not trained here, so that `load_model` and `config.init_from` find it.
+
+    Raises:
+      CheckpointError: the folder holds a run already.
+    """
+    target = folder.expanduser().resolve() / FOLDER / str(stored.step)
+    if target.parent.exists():
+        raise CheckpointError(f"{folder} holds checkpoints already; choose a new folder")
+    target.parent.mkdir(parents=True)
+    ocp.save_checkpointables(target, {"params": stored.params, "model": stored.description})
+
+
 def _on_first_device(leaf: Any) -> jax.ShapeDtypeStruct:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)

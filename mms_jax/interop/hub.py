@@ -1,0 +1,83 @@
+"""Files of a Hugging Face repository, through huggingface_hub; HF_ENDPOINT and HF_HUB_OFFLINE are its own."""
+
+import json
+import pathlib
+import re
+from collections.abc import Sequence
+
+import huggingface_hub
+from huggingface_hub import constants, errors
+
+from mms_jax.interop.keys import ConversionError
+
+
+def is_repository(name: str) -> bool:
+    """Whether this looks like OWNER/NAME and not like a path."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def fetch(repository: str, languages: Sequence[str] | None) -> pathlib.Path:
+    """Downloads what `load_folder` needs, or finds it in the cache.
+
+    Args:
+      repository: OWNER/NAME.
+      languages: whose adapters are wanted, where the model has adapters.
+
+    Returns:
+      The folder that holds the files.
+
+    Raises:
+      ConversionError: no such repository, no connection, or a file that is not there; the message says which.
+      ValueError: a model with adapters, and no languages named.
+    """
+    config = _needed(repository, "config.json")
+    for main in ("model.safetensors", "pytorch_model.bin"):
+        if _wanted(repository, main):
+            break
+        index = _wanted(repository, f"{main}.index.json")
+        if index:
+            for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())):
+                _needed(repository, shard)
+            break
+    else:
+        raise ConversionError(f"{repository}: holds neither model.safetensors nor pytorch_model.bin")
+    _wanted(repository, "vocab.json")
+    if json.loads(config.read_text()).get("adapter_attn_dim"):
+        if languages is None:
+            raise ValueError(
+                f"{repository} has an adapter for each language; name those you want: "
+                f"mms_jax.load({repository!r}, languages=[...]), or --lang"
+            )
+        for language in languages:
+            _wanted(repository, f"adapter.{language}.safetensors") or _wanted(repository, f"adapter.{language}.bin")
+    return config.parent
+
+
+def _wanted(repository: str, name: str) -> pathlib.Path | None:
+    """The file, or None where the repository has none of that name."""
+    try:
+        return pathlib.Path(huggingface_hub.hf_hub_download(repository, name))
+    except errors.LocalEntryNotFoundError as error:
+        if constants.HF_HUB_OFFLINE:  # whether the repository has it cannot be known
+            return None
+        raise _unreachable(repository, name, error) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ConversionError(f"{repository}: no such repository, or no right to read it") from error
+    except errors.EntryNotFoundError:
+        return None
+    except (errors.HfHubHTTPError, OSError) as error:
+        raise _unreachable(repository, name, error) from error
+
+
+def _needed(repository: str, name: str) -> pathlib.Path:
+    path = _wanted(repository, name)
+    if path is None:
+        raise ConversionError(f"{repository}: has no {name}" + (" in the cache" if constants.HF_HUB_OFFLINE else ""))
+    return path
+
+
+def _unreachable(repository: str, name: str, error: Exception) -> ConversionError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ConversionError(
+        f"{repository}: {name} cannot be had ({reason}); check the connection (HF_ENDPOINT and HF_HUB_OFFLINE are respected)"
+    )

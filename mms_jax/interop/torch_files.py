@@ -1,0 +1,140 @@
+"""What `torch.save` wrote, read without PyTorch and without executing anything in it.
+
+A pickle is a small program. The reader below knows tensors, plain containers and two inert stand-ins for classes whose
+data fairseq stores; whatever else a file asks for, it is refused by name before it can act.
+"""
+
+import collections
+import dataclasses
+import pathlib
+import pickle
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+_DTYPES: dict[str, Any] = {
+    "FloatStorage": np.float32,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "DoubleStorage": np.float64,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+}
+# Classes whose attributes are wanted and whose code is not.
+_INERT = {("fairseq.data.dictionary", "Dictionary"), ("argparse", "Namespace")}
+
+
+class TorchFileError(ValueError):
+    """A file that is no torch archive, is damaged, or asks for more than tensors. The message names it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that is still on disk.
+
+    Attributes:
+      shape: its shape.
+      dtype: its NumPy dtype (ml_dtypes for bfloat16).
+      read: gives the array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    read: Callable[[], np.ndarray]
+
+
+class Inert:
+    """Stands for an object of a foreign class: its attributes, none of its code."""
+
+    def __init__(self, *arguments: Any, **attributes: Any):
+        self.arguments = arguments
+        self.__dict__.update(attributes)
+
+
+def read_torch(path: pathlib.Path) -> Any:
+    """Reads an archive of torch.save (PyTorch 1.6 and newer).
+
+    Args:
+      path: a .pt, .pth or .bin file.
+
+    Returns:
+      Its containers, with a StoredTensor for each tensor; nothing of those is read yet.
+
+    Raises:
+      TorchFileError: no such archive, a damaged one, or one that asks for anything but tensors and plain containers.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+        [name] = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
+        with archive.open(name) as stream:
+            return _Reader(stream, archive, name.removesuffix("data.pkl"), path).load()
+    except TorchFileError:
+        raise
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise TorchFileError(
+            f"{path}: is no archive of torch.save ({error}); files older than PyTorch 1.6 must be loaded and saved again "
+            "with a newer one"
+        ) from error
+    except Exception as error:  # damaged pickles fail in as many ways as there are opcodes
+        raise TorchFileError(f"{path}: is damaged ({type(error).__name__}: {error}); download it again") from error
+
+
+class _Reader(pickle.Unpickler):
+    """An unpickler that finds only what is listed here."""
+
+    def __init__(self, stream: Any, archive: zipfile.ZipFile, folder: str, path: pathlib.Path):
+        super().__init__(stream)
+        self._archive, self._folder, self._path = archive, folder, path
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return collections.OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return lambda *arguments: self._tensor(*arguments)
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda tensor, *_: tensor
+        if (module, name) == ("torch", "Size"):
+            return lambda sizes: tuple(sizes)
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        if (module, name) in _INERT:
+            return type("Inert", (Inert,), {"foreign": f"{module}.{name}"})
+        raise TorchFileError(
+            f"{self._path}: is refused: its pickle asks for {module}.{name}, which is neither a tensor nor a plain "
+            "container; only load it with the program that wrote it, and only if you trust where it comes from"
+        )
+
+    def persistent_load(self, identity: Any) -> tuple[Any, str, int]:
+        kind, dtype, key, _, count = identity
+        if kind != "storage":
+            raise TorchFileError(f"{self._path}: is refused: it refers to {kind!r} outside of the file")
+        return np.dtype(dtype), str(key), int(count)
+
+    def _tensor(self, storage: tuple, offset: int, size: tuple, stride: tuple, *_: Any) -> StoredTensor:
+        dtype, key, count = storage
+        shape = tuple(int(length) for length in size)
+        steps = tuple(int(step) for step in stride)
+        reach = offset + sum((length - 1) * step for length, step in zip(shape, steps)) + 1
+        if (
+            len(shape) != len(steps)
+            or min((*shape, *steps, offset), default=0) < 0
+            or (0 not in shape and reach > count)
+        ):
+            raise TorchFileError(f"{self._path}: is damaged: a tensor reaches outside of its storage {key}")
+
+        def read() -> np.ndarray:
+            raw = self._archive.read(f"{self._folder}data/{key}")
+            values = np.frombuffer(raw, dtype)
+            if len(values) < count:
+                raise TorchFileError(f"{self._path}: is damaged: storage {key} has {len(values)} of {count} values")
+            bytes_ = [step * dtype.itemsize for step in steps]
+            return np.lib.stride_tricks.as_strided(values[offset:], shape, bytes_, writeable=False)
+
+        return StoredTensor(shape, dtype, read)

@@ -1,0 +1,32 @@
+"""One way to every model: a folder of this project, a Hugging Face folder or repository, a fairseq file."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+from mms_jax.checkpoint import CheckpointError, StoredModel, load_model
+from mms_jax.interop import fairseq, hub, huggingface
+
+
+def find_model(model: str | os.PathLike, languages: Sequence[str] | None = None) -> StoredModel:
+    """Loads a model from wherever it is.
+
+    Args:
+      model: the folder of a run of `mms_jax.train` or of one of its checkpoints; a folder that Hugging Face's
+        `save_pretrained` wrote; a .pt file of fairseq; or the name of a repository, OWNER/NAME, unless a folder has
+        that name.
+      languages: of a model with language adapters, those to hold; None for all that the folder has.
+
+    Raises:
+      CheckpointError, ConversionError: nothing there that can be read. ValueError: an unknown language.
+    """
+    path = pathlib.Path(model).expanduser()
+    if path.is_file():
+        return fairseq.load_file(path, languages)
+    if huggingface.is_folder(path):
+        return huggingface.load_folder(path, languages)
+    if not path.exists() and hub.is_repository(str(model)):
+        return huggingface.load_folder(hub.fetch(str(model), languages), languages)
+    if not path.exists():
+        raise CheckpointError(f"{model}: no such folder; give a run's --workdir, a Hugging Face folder, or OWNER/NAME")
+    return load_model(path)

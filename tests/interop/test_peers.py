@@ -1,0 +1,111 @@
+"""Against transformers itself, where it is installed: pip install -e .[peers]."""
+
+import logging
+import warnings
+
+import jax
+import numpy as np
+import pytest
+
+import mms_jax
+from mms_jax.checkpoint import StoredModel
+from mms_jax.interop.huggingface import load_folder, save_folder
+from mms_jax.models.functional import FunctionalModel
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.text.vocabulary import Vocabulary, vocabulary_from_json
+from tests.interop.test_huggingface import LANGUAGES, assert_rows_equal, build, run
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def folder(fixture_file):
+    return lambda name: fixture_file("huggingface") / name
+
+
+@pytest.fixture
+def quiet(caplog):
+    """Fails where transformers warns."""
+    transformers.logging.enable_propagation()
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        yield
+    complaints = [record.getMessage() for record in caplog.records if record.name.startswith("transformers")]
+    assert not complaints
+
+
+def answer(model, answers, **changes):
+    waveforms = torch.from_numpy(answers["waveforms"])
+    mask = torch.arange(waveforms.shape[1])[None] < torch.from_numpy(answers["lengths"])[:, None]
+    with torch.no_grad():
+        return model.eval()(waveforms, attention_mask=mask.long(), **changes)
+
+
+def test_exported_recogniser_with_adapters(folder, tmp_path, quiet):
+    answers = np.load(folder("ctc") / "answers.npz")
+    save_folder(load_folder(folder("ctc")), tmp_path / "out")
+    for language in LANGUAGES:
+        model = transformers.Wav2Vec2ForCTC.from_pretrained(
+            tmp_path / "out", target_lang=language, ignore_mismatched_sizes=True
+        )
+        np.testing.assert_allclose(answer(model, answers).logits, answers[language], atol=1e-5)
+        processor = transformers.AutoProcessor.from_pretrained(tmp_path / "out", target_lang=language)
+        stored = load_folder(folder("ctc"))
+        tokens = vocabulary_from_json(stored.description["vocabulary"]).tokens_of(language)
+        assert processor.tokenizer.convert_ids_to_tokens(range(len(tokens))) == list(tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "output"),
+    [("ctc_plain", "Wav2Vec2ForCTC", "logits"), ("encoder", "Wav2Vec2Model", "last_hidden_state"),
+     ("pretrain", "Wav2Vec2ForPreTraining", "projected_states"), ("lid", "Wav2Vec2ForSequenceClassification", "logits")],
+)  # fmt: skip
+def test_exported_folders_answer_as_before(folder, tmp_path, quiet, name, kind, output):
+    answers = np.load(folder(name) / "answers.npz")
+    save_folder(load_folder(folder(name)), tmp_path / "out")
+    here = getattr(transformers, kind).from_pretrained(tmp_path / "out")
+    theirs = getattr(transformers, kind).from_pretrained(folder(name))
+    np.testing.assert_allclose(
+        getattr(answer(here, answers), output), getattr(answer(theirs, answers), output), atol=1e-6
+    )
+
+
+def test_recogniser_trained_here_is_exported(tmp_path, quiet):
+    vocabulary = Vocabulary.from_alphabets({"eng": "abc", "swh": "abd"})
+    config = Wav2Vec2Config(
+        conv_dims=(8,) * 7, hidden=24, mlp=32, layers=2, heads=4, positional_kernel=16, positional_groups=4
+    )
+    description = {"task": "asr", "model": config.to_json(), "vocabulary": vocabulary.to_json()}
+    params = FunctionalModel.abstract(lambda key: build(description, key)).init(jax.random.key(0))
+    save_folder(StoredModel(5, description, params), tmp_path / "out")
+    model = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "out")
+    rng = np.random.default_rng(0)
+    batch = {"waveforms": rng.normal(size=(2, 5000)).astype(np.float32), "lengths": np.asarray([5000, 3000])}
+    logits, frames = run(StoredModel(5, description, params), batch)
+    assert_rows_equal(answer(model, batch).logits.numpy(), np.asarray(logits), frames)
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "out")
+    assert processor.tokenizer.decode([0, 2, 2, 0, 1, 3, 4]) == "a bc"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["300m", "1b"])
+def test_full_size(tmp_path, size):
+    """Random weights of the published geometry: context vectors of five seconds, to 1e-3 of their largest."""
+    geometry = {
+        "300m": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24},
+        "1b": {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 48},
+    }[size]
+    config = transformers.Wav2Vec2Config(
+        **geometry, num_attention_heads=16, feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True
+    )
+    torch.manual_seed(0)
+    model = transformers.Wav2Vec2Model(config).eval()
+    model.save_pretrained(tmp_path / size)
+    waveform = np.random.default_rng(0).normal(size=80_000).astype(np.float32)
+    normalised = (waveform - waveform.mean()) / waveform.std()
+    with torch.no_grad():
+        theirs = model(torch.from_numpy(normalised)[None]).last_hidden_state.numpy()[0]
+    del model
+    ours = mms_jax.load(tmp_path / size).features([waveform])[0]
+    np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())
