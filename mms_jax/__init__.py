@@ -6,36 +6,43 @@ asr.transcribe(["a.wav"], language="swh")
 """
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mms_jax.encoders import Encoder, Identifier
     from mms_jax.recognizer import Recognizer
 
 
-def load(model: str | os.PathLike, *, dtype: str = "float32") -> "Recognizer":
-    """Loads a recogniser.
+def load(
+    model: str | os.PathLike, *, languages: Sequence[str] | None = None, dtype: str = "float32"
+) -> "Recognizer | Identifier | Encoder":
+    """Loads a recogniser, an identifier or an encoder; what the model is decides.
 
     Args:
-      model: the folder of a run of `mms_jax.train` with task "asr", or of one of its checkpoints.
+      model: the folder of a run of `mms_jax.train`, or of one of its checkpoints; a folder that Hugging Face's
+        `save_pretrained` wrote; or a Hugging Face repository, OWNER/NAME.
+      languages: of a recogniser with language adapters, those to hold.
       dtype: in which the encoder computes: "float32", or "bfloat16" on accelerators.
 
     Raises:
-      CheckpointError: nothing readable there, or a model that does not recognise speech.
+      CheckpointError, ConversionError: nothing there that can be read. ValueError: an unknown language.
     """
     # Imported here, so that workers which need only `mms_jax.audio` do not load JAX.
     import jax.numpy as jnp
 
-    from mms_jax.checkpoint import CheckpointError, load_model
+    from mms_jax.encoders import Encoder, Identifier
+    from mms_jax.loading import find_model
     from mms_jax.models.wav2vec2.config import Wav2Vec2Config
     from mms_jax.recognizer import Recognizer
-    from mms_jax.text.vocabulary import Vocabulary
+    from mms_jax.text.vocabulary import vocabulary_from_json
 
-    stored = load_model(model)
+    stored = find_model(model, languages)
     description = stored.description
-    if description["task"] != "asr":
-        raise CheckpointError(
-            f"{model} holds a model of task {description['task']!r}, which does not recognise speech; fine-tune it first: "
-            f"python -m mms_jax.train --config=configs/asr_phrases.py --workdir=DIR --config.init_from={model}"
-        )
     config = Wav2Vec2Config.from_json(description["model"])
-    return Recognizer(config, Vocabulary.from_json(description["vocabulary"]), stored.params, jnp.dtype(dtype))
+    match description["task"]:
+        case "asr":
+            return Recognizer(config, vocabulary_from_json(description["vocabulary"]), stored.params, jnp.dtype(dtype))
+        case "lid":
+            return Identifier(config, description, stored.params, jnp.dtype(dtype))
+    return Encoder(config, stored.params, jnp.dtype(dtype))

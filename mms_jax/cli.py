@@ -1,51 +1,188 @@
 """The command `mms-jax`: parses, calls, prints."""
 
 import argparse
+import collections
 import contextlib
 import dataclasses
 import json
+import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
+
+from mms_jax.audio.errors import AudioError
+from mms_jax.audio.inputs import audio_files
+
+if TYPE_CHECKING:
+    from mms_jax.recognizer import Transcript
+
+AUTO = "auto"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit status: 0 only if every input was done."""
     parser = argparse.ArgumentParser(prog="mms-jax", description="Massively multilingual speech in JAX.")
     commands = parser.add_subparsers(dest="command", required=True)
+    model = "a run's folder, a Hugging Face folder or repository (OWNER/NAME), or a fairseq .pt file"
+    files = "recordings of any format, rate and length; folders of them; - for standard input"
+
     transcribe = commands.add_parser("transcribe", help="recordings to text")
-    transcribe.add_argument("files", nargs="+", metavar="AUDIO", help="recordings of any format, rate and length")
-    transcribe.add_argument("--model", required=True, help="folder of a trained recogniser (the --workdir of its run)")
-    transcribe.add_argument("--lang", required=True, help="language of the recordings, ISO 639-3 (swh)")
-    transcribe.add_argument("--format", choices=("text", "json"), default="text", help="what to print (default: text)")
+    transcribe.set_defaults(run=_transcribe)
+    transcribe.add_argument("files", nargs="+", metavar="AUDIO", help=files)
+    transcribe.add_argument("--model", required=True, help=model)
+    transcribe.add_argument(
+        "--lang", required=True, help="language, ISO 639-3 (swh); one for each file (swh,yor); or auto, with --lid"
+    )
+    transcribe.add_argument("--lid", metavar="MODEL", help="identifier that --lang auto asks")
+    transcribe.add_argument("--format", choices=("text", "json", "srt", "vtt"), default="text", help="default: text")
+    transcribe.add_argument("--output-dir", type=pathlib.Path, help="write a file for each recording, print nothing")
+
+    identify = commands.add_parser("identify", help="which languages recordings are in")
+    identify.set_defaults(run=_identify)
+    identify.add_argument("files", nargs="+", metavar="AUDIO", help=files)
+    identify.add_argument("--model", required=True, help=model)
+    identify.add_argument("--top", type=int, default=3, help="how many languages to print (default: 3)")
+    identify.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+
+    convert = commands.add_parser("convert", help="models of other programs to this one's form, and back")
+    convert.set_defaults(run=_convert)
+    convert.add_argument("source", metavar="SRC", help=model)
+    convert.add_argument("target", metavar="DST", help="a new folder")
+    convert.add_argument("--to", choices=("orbax", "huggingface"), default="orbax", help="its form (default: orbax)")
+    convert.add_argument("--lang", metavar="L1,L2", help="of a model with language adapters, those to keep")
+
     arguments = parser.parse_args(argv)
-    return _transcribe(arguments)
+    try:
+        return arguments.run(arguments)
+    except (AudioError, OSError, ValueError, RuntimeError) as error:  # what this project raises for wrong input
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
 
 def _transcribe(arguments: argparse.Namespace) -> int:
     import mms_jax
-    from mms_jax.audio.errors import AudioError
     from mms_jax.checkpoint import CheckpointError
+    from mms_jax.recognizer import Recognizer
 
-    try:
-        model = mms_jax.load(arguments.model)
-        model.vocabulary.language_index(arguments.lang)
-    except (CheckpointError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with audio_files(arguments.files) as named:
+        paths = [path for _, path in named]
+        languages = _identified(arguments, paths) if arguments.lang == AUTO else arguments.lang.split(",")
+        if len(languages) == 1:
+            languages *= len(paths)
+        wanted = sorted(set(languages))
+        model = mms_jax.load(arguments.model, languages=wanted)
+        if not isinstance(model, Recognizer):
+            raise CheckpointError(
+                f"{arguments.model} does not recognise speech; fine-tune it first: python -m mms_jax.train "
+                f"--config=configs/asr_phrases.py --workdir=DIR --config.init_from={arguments.model}"
+            )
+        for language in wanted:
+            model.vocabulary.language_index(language)
+        results = model.transcribe_each(paths, language=languages)
+        write = _TranscriptWriter(arguments.format, arguments.output_dir, single=len(named) == 1)
+        return _each("transcribe", [name for name, _ in named], results, write)
+
+
+def _identified(arguments: argparse.Namespace, paths: Sequence[str]) -> list[str]:
+    """The language of each recording, by the identifier; a recording that cannot be read takes the first."""
+    if not arguments.lid:
+        raise ValueError("--lang auto needs an identifier: --lid facebook/mms-lid-126, or its folder")
+    results = list(_identifier(arguments.lid).identify_each(paths, top=1))
+    found = [None if isinstance(result, AudioError) else result.languages[0][0] for result in results]
+    known = [language for language in found if language]
+    if not known:
+        raise next(result for result in results if isinstance(result, AudioError))
+    return [language or known[0] for language in found]
+
+
+class _TranscriptWriter:
+    """Prints transcripts, or writes each beside its name in a folder."""
+
+    def __init__(self, form: str, folder: pathlib.Path | None, *, single: bool):
+        self._form, self._folder, self._single = form, folder, single
+        self._taken: collections.Counter[str] = collections.Counter()
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, name: str, transcript: "Transcript") -> None:
+        text = self._formatted(name, transcript)
+        if self._folder is None:
+            titled = self._form == "text" and not self._single
+            tqdm.write(f"{name}\t{text}" if titled else text)
+            return
+        stem = "stdin" if name == "-" else pathlib.Path(name).stem
+        self._taken[stem] += 1
+        again = f"-{self._taken[stem]}" if self._taken[stem] > 1 else ""
+        suffix = {"text": "txt"}.get(self._form, self._form)
+        (self._folder / f"{stem}{again}.{suffix}").write_text(text + "\n", encoding="utf-8")
+
+    def _formatted(self, name: str, transcript: "Transcript") -> str:
+        from mms_jax.decoding.subtitles import to_srt, to_vtt
+
+        match self._form:
+            case "json":
+                return json.dumps({"file": name, **dataclasses.asdict(transcript)}, ensure_ascii=False)
+            case "srt":
+                return to_srt(transcript.words)
+            case "vtt":
+                return to_vtt(transcript.words)
+        return transcript.text
+
+
+def _identify(arguments: argparse.Namespace) -> int:
+    model = _identifier(arguments.model)
+
+    with audio_files(arguments.files) as named:
+
+        def write(name: str, result: Any) -> None:
+            if arguments.format == "json":
+                tqdm.write(json.dumps({"file": name, **dataclasses.asdict(result)}, ensure_ascii=False))
+                return
+            found = "  ".join(f"{language} {probability:.4f}" for language, probability in result.languages)
+            tqdm.write(found if len(named) == 1 else f"{name}\t{found}")
+
+        results = model.identify_each([path for _, path in named], top=arguments.top)
+        return _each("identify", [name for name, _ in named], results, write)
+
+
+def _identifier(name: str):
+    import mms_jax
+    from mms_jax.checkpoint import CheckpointError
+    from mms_jax.encoders import Identifier
+
+    model = mms_jax.load(name)
+    if not isinstance(model, Identifier):
+        raise CheckpointError(f"{name} does not identify languages; take one that does, such as facebook/mms-lid-126")
+    return model
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from mms_jax.checkpoint import save_model
+    from mms_jax.interop.huggingface import save_folder
+    from mms_jax.loading import find_model
+
+    stored = find_model(arguments.source, arguments.lang.split(",") if arguments.lang else None)
+    if arguments.to == "orbax":
+        save_model(pathlib.Path(arguments.target), stored)
+    else:
+        save_folder(stored, pathlib.Path(arguments.target))
+    print(arguments.target)
+    return 0
+
+
+def _each(title: str, names: Sequence[str], results: Iterable[Any], write: Callable[[str, Any], None]) -> int:
+    """Writes results as they come, in input order; a bad file is reported and does not stop the others."""
     failed = False
-    results = model.transcribe_each(arguments.files, language=arguments.lang)
-    progress = tqdm(results, total=len(arguments.files), desc="transcribe", unit="file", disable=None, leave=False)
+    progress = tqdm(results, total=len(names), desc=title, unit="file", disable=None, leave=False)
     with contextlib.closing(progress):
-        for file, result in zip(arguments.files, progress):
+        for name, result in zip(names, progress):
             if isinstance(result, AudioError):
                 failed = True
                 tqdm.write(f"error: {result}", file=sys.stderr)
-            elif arguments.format == "json":
-                tqdm.write(json.dumps({"file": file, **dataclasses.asdict(result)}, ensure_ascii=False))
             else:
-                tqdm.write(result.text if len(arguments.files) == 1 else f"{file}\t{result.text}")
+                write(name, result)
     return 1 if failed else 0
 
 

@@ -1,8 +1,10 @@
 """Inference: what a user calls, from Python and from the shell."""
 
 import json
+import shutil
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -16,9 +18,9 @@ from mms_jax.audio.read import read_audio
 from mms_jax.checkpoint import CheckpointError
 from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.long_audio import Windows
-from mms_jax.decoding.timestamps import words_of_path
+from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
+from mms_jax.decoding.timestamps import Word, words_of_path
 from mms_jax.evaluate import evaluate
-from mms_jax.text.vocabulary import Vocabulary
 from mms_jax.train import train
 
 
@@ -85,11 +87,11 @@ def test_batch_gives_what_each_file_gives_alone(model, tone_table):
 def test_similar_length_compiles_nothing(model):
     rng = np.random.default_rng(0)
     model.logits([rng.normal(size=20_000)], language="eng")
-    compiled = model._forward._cache_size()
+    compiled = model._model._forward._cache_size()
     model.logits([rng.normal(size=25_000)], language="swh")
-    assert model._forward._cache_size() == compiled
+    assert model._model._forward._cache_size() == compiled
     model.logits([rng.normal(size=60_000)], language="swh")
-    assert model._forward._cache_size() == compiled + 1
+    assert model._model._forward._cache_size() == compiled + 1
 
 
 def test_long_recordings_are_stitched_frame_by_frame(run, model, tone_table, tmp_path, monkeypatch):
@@ -97,10 +99,10 @@ def test_long_recordings_are_stitched_frame_by_frame(run, model, tone_table, tmp
     waveform = np.concatenate([read_audio(file) for file in files])
     soundfile.write(tmp_path / "long.wav", waveform, 16_000)
     logits = model.logits([waveform], language="eng")[0]
-    assert len(logits) == model._config.frames(len(waveform))
+    assert len(logits) == model._model._config.frames(len(waveform))
     whole_model = mms_jax.load(run[1])
-    whole_model._windows = Windows(320 * 3000, 32_000, 320)
-    monkeypatch.setattr("mms_jax.recognizer.BUCKET_SECONDS", (2, 4, 8, 16, 24, 60))
+    whole_model._model._windows = Windows(320 * 3000, 32_000, 320)
+    monkeypatch.setattr("mms_jax.windowed.BUCKET_SECONDS", (2, 4, 8, 16, 24, 60))
     whole = whole_model.logits([waveform], language="eng")[0]
     # Attention sees other contexts, so that scores differ a little; decisions hardly do.
     assert np.mean(whole.argmax(axis=1) == logits.argmax(axis=1)) > 0.97
@@ -109,21 +111,17 @@ def test_long_recordings_are_stitched_frame_by_frame(run, model, tone_table, tmp
     assert transcript.seconds == pytest.approx(len(waveform) / 16_000)
 
 
-def test_windows_tile_the_frames():
-    windows = Windows(size=320 * 100, context=320 * 10, stride=320)
-    total = 320 * 250 + 400
-    start, number, covered = 0, 0, []
-    while True:
-        last = start + windows.size >= total
-        frames = (min(windows.size, total - start) - 400) // 320 + 1
-        kept = windows.kept(number, frames, last)
-        covered += [start // 320 + frame for frame in range(frames)[kept]]
-        if last:
-            break
-        start, number = start + windows.hop, number + 1
-    assert covered == list(range((total - 400) // 320 + 1))
-    with pytest.raises(ValueError, match="whole frames"):
-        Windows(size=1000, context=320, stride=320)
+def test_answers_do_not_depend_on_where_windows_fall(model, monkeypatch):
+    rng = np.random.default_rng(3)
+    gaps = [np.zeros(int(length)) for length in rng.uniform(1600, 6000, 60)]
+    sines = [0.3 * np.sin(2 * np.pi * (300 + 300 * tone) * np.arange(4000) / 16_000) for tone in rng.integers(0, 4, 60)]
+    waveform = np.concatenate([piece for pair in zip(gaps, sines) for piece in pair]) + rng.normal(0, 0.01, 1)
+    waveform = waveform + rng.normal(0, 0.01, len(waveform))
+    expected = model.logits([waveform], language="eng")[0].argmax(axis=1)
+    for context in (1.5, 3, 5):
+        monkeypatch.setattr(model._model, "_windows", Windows(320 * 1200, int(320 * 50 * context), 320))
+        moved = model.logits([waveform], language="eng")[0].argmax(axis=1)
+        assert np.mean(moved == expected) > 0.99
 
 
 def test_only_symbols_of_the_language_are_written(model):
@@ -168,6 +166,50 @@ def test_command_line_text(run, tone_table, capsys):
     assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == files
 
 
+@pytest.mark.parametrize(("form", "first"), [("srt", "1\n00:00:00,"), ("vtt", "WEBVTT\n\n00:00:00.")])
+def test_subtitles_of_a_folder_go_to_files(run, tone_table, tmp_path, form, first):
+    files, _, _ = tones(tone_table, 2)
+    folder = tmp_path / "in" / "below"
+    folder.mkdir(parents=True)
+    for file in files:
+        shutil.copy(file, folder)
+    (folder / "notes.txt").write_text("not audio")
+    command = ["transcribe", str(tmp_path / "in"), "--model", str(run[1]), "--lang", "eng", "--format", form]
+    assert cli.main([*command, "--output-dir", str(tmp_path / "out")]) == 0
+    written = sorted((tmp_path / "out").iterdir())
+    assert [path.name for path in written] == [f"0.{form}", f"1.{form}"]
+    assert written[0].read_text().startswith(first) and " --> " in written[0].read_text()
+
+
+def test_standard_input(run, tone_table, capsys, monkeypatch):
+    files, _, _ = tones(tone_table, 1)
+    with open(files[0], "rb") as stream:
+        monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=stream))
+        assert cli.main(["transcribe", "-", "--model", str(run[1]), "--lang", "eng", "--format", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    [expected] = mms_jax.load(run[1]).transcribe(files, language="eng")
+    assert answer["file"] == "-" and answer["text"] == expected.text
+
+
+def test_one_language_a_file(run, tone_table, capsys):
+    files, _, languages = tones(tone_table, 3)
+    command = ["transcribe", *files, "--model", str(run[1]), "--format", "json"]
+    assert cli.main([*command, "--lang", ",".join(languages)]) == 0
+    assert [json.loads(line)["language"] for line in capsys.readouterr().out.splitlines()] == languages
+    assert cli.main([*command, "--lang", "eng,swh"]) == 1
+    assert "2 languages for 3 recordings" in capsys.readouterr().err
+    assert cli.main([*command, "--lang", "auto"]) == 1
+    assert "--lid" in capsys.readouterr().err
+
+
+def test_subtitles_break_at_pauses_and_full_lines():
+    spoken = [Word("w" * 10, start, start + 0.4, 1.0) for start in (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)]
+    lengths = [len(cue) for cue in cues(spoken)]
+    assert lengths == [3, 2, 1]
+    assert to_srt(spoken[:1]) == "1\n00:00:00,000 --> 00:00:00,400\nwwwwwwwwww\n"
+    assert to_vtt([Word("a", 3661.5, 3662.25, 1.0)]).endswith("01:01:01.500 --> 01:01:02.250\na\n")
+
+
 def test_command_line_explains_wrong_arguments(run, tmp_path, capsys):
     assert cli.main(["transcribe", "a.wav", "--model", str(tmp_path), "--lang", "eng"]) == 1
     assert "no readable checkpoint" in capsys.readouterr().err
@@ -175,15 +217,17 @@ def test_command_line_explains_wrong_arguments(run, tmp_path, capsys):
     assert "it knows eng, swh" in capsys.readouterr().err
 
 
-def test_pretrained_model_does_not_recognise(tone_config, tmp_path):
+def test_pretrained_model_does_not_recognise(tone_config, tmp_path, capsys):
     tone_config.task = "pretrain"
     tone_config.total_steps = 1
     train(tone_config, str(tmp_path))
     result = evaluate(tone_config, str(tmp_path))
     assert 0 <= result["accuracy"] <= 1 and result["code_perplexity"] > 1
     assert result == evaluate(tone_config, str(tmp_path)), "masks are the same each time"
-    with pytest.raises(CheckpointError, match="fine-tune it first"):
-        mms_jax.load(tmp_path)
+    assert cli.main(["transcribe", "a.wav", "--model", str(tmp_path), "--lang", "eng"]) == 1
+    assert "fine-tune it first" in capsys.readouterr().err
+    [features] = mms_jax.load(tmp_path).features([np.random.default_rng(0).normal(size=8000)])
+    assert features.shape == (24, 32)
 
 
 def test_importing_the_package_loads_no_jax():
@@ -192,14 +236,14 @@ def test_importing_the_package_loads_no_jax():
 
 
 def test_words_of_a_path():
-    vocabulary = Vocabulary(("<pad>", "|", "a", "b"), {"eng": "ab"})
+    tokens = ("<pad>", "|", "a", "b")
     path = np.asarray([0, 2, 2, 0, 2, 3, 1, 1, 0, 3, 0, 0])
-    words = words_of_path(path, np.linspace(0.1, 1.2, 12), vocabulary)
+    words = words_of_path(path, np.linspace(0.1, 1.2, 12), tokens)
     assert [(word.text, round(word.start, 2), round(word.end, 2)) for word in words] == [
         ("aab", 0.02, 0.12), ("b", 0.18, 0.20),
     ]  # fmt: skip
     assert words[1].score == pytest.approx(1.0)
-    assert words_of_path(np.zeros(5, int), np.ones(5), vocabulary) == []
+    assert words_of_path(np.zeros(5, int), np.ones(5), tokens) == []
 
 
 @pytest.mark.parametrize(("path", "expected"), [([0, 1, 1, 0, 1, 2, 2], [1, 1, 2]), ([0, 0], []), ([], [])])
@@ -208,4 +252,4 @@ def test_collapse(path, expected):
 
 
 def test_jitted_forward_keeps_parameters_on_the_device(model):
-    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model._params))
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model._model._params))

@@ -1,10 +1,11 @@
 """When each word was said, from a greedy path."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from mms_jax.text.vocabulary import WORD_TOKEN, Vocabulary
+from mms_jax.text.vocabulary import SILENT_TOKENS, WORD_TOKEN
 
 FRAME_SECONDS = 0.02
 
@@ -25,13 +26,13 @@ class Word:
     score: float
 
 
-def words_of_path(symbols: np.ndarray, probabilities: np.ndarray, vocabulary: Vocabulary) -> list[Word]:
+def words_of_path(symbols: np.ndarray, probabilities: np.ndarray, tokens: Sequence[str]) -> list[Word]:
     """Cuts a greedy path into words.
 
     Args:
       symbols: int (frames,), the most probable symbol of each frame.
       probabilities: float (frames,), its probability.
-      vocabulary: names the symbols.
+      tokens: the symbols by number.
 
     Returns:
       The words in order; a word begins with its first character's first frame and ends after its last one's last.
@@ -47,8 +48,8 @@ def words_of_path(symbols: np.ndarray, probabilities: np.ndarray, vocabulary: Vo
         text, scores = "", []
 
     for frame, (symbol, probability) in enumerate(zip(symbols, probabilities)):
-        token = vocabulary.tokens[symbol]
-        if symbol == 0:
+        token = tokens[symbol]
+        if token in SILENT_TOKENS:
             pass
         elif token == WORD_TOKEN:
             close()

@@ -1,0 +1,50 @@
+"""Words with times as subtitles: SubRip and WebVTT."""
+
+from collections.abc import Iterator, Sequence
+
+from mms_jax.decoding.timestamps import Word
+
+LINE_CHARACTERS = 42  # what broadcasters put on a line
+CUE_SECONDS = 6.0
+PAUSE_SECONDS = 0.8  # a pause of this length ends a cue
+
+
+def cues(words: Sequence[Word]) -> Iterator[list[Word]]:
+    """Groups words into cues: as long as a line and a reader's patience allow, ended by a pause."""
+    held: list[Word] = []
+    for word in words:
+        if held and (
+            sum(len(other.text) + 1 for other in held) + len(word.text) > LINE_CHARACTERS
+            or word.end - held[0].start > CUE_SECONDS
+            or word.start - held[-1].end > PAUSE_SECONDS
+        ):
+            yield held
+            held = []
+        held.append(word)
+    if held:
+        yield held
+
+
+def to_srt(words: Sequence[Word]) -> str:
+    """A SubRip file."""
+    return "\n".join(
+        f"{number}\n{_time(cue[0].start, ',')} --> {_time(cue[-1].end, ',')}\n{_text(cue)}\n"
+        for number, cue in enumerate(cues(words), start=1)
+    )
+
+
+def to_vtt(words: Sequence[Word]) -> str:
+    """A WebVTT file."""
+    blocks = [f"{_time(cue[0].start, '.')} --> {_time(cue[-1].end, '.')}\n{_text(cue)}\n" for cue in cues(words)]
+    return "\n".join(["WEBVTT\n", *blocks])
+
+
+def _text(cue: Sequence[Word]) -> str:
+    return " ".join(word.text for word in cue)
+
+
+def _time(seconds: float, point: str) -> str:
+    milliseconds = round(1000 * seconds)
+    hours, rest = divmod(milliseconds, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d}{point}{rest % 1000:03d}"

@@ -1,0 +1,130 @@
+"""A jitted model over recordings of any length: windows, buckets of length, batches, merged on frames."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mms_jax.audio.waveform import SAMPLE_RATE, normalize_waveform
+from mms_jax.decoding.long_audio import Windows
+from mms_jax.models.functional import Params
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+
+BUCKET_SECONDS = (2, 4, 8, 16, 24)  # every waveform is padded to one of these, so that few shapes are compiled
+CONTEXT_SECONDS = 2
+MOST_ROWS = 8
+PATIENCE = 32  # windows that may come after one before it is run in a batch that is not full
+
+Forward = Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """One row of work: a normalised waveform, and whose it is.
+
+    Attributes:
+      recording: number of the recording.
+      number: of the window in it.
+      last: whether it reaches the recording's end.
+      waveform: float32 (samples,), normalised.
+      language: position of the recording's language; 0 where the model knows none.
+    """
+
+    recording: int
+    number: int
+    last: bool
+    waveform: np.ndarray
+    language: int
+
+
+class WindowedModel:
+    """A function of (params, waveforms, lengths, language) -> (batch, frames, ...), jitted once a bucket of lengths."""
+
+    def __init__(self, config: Wav2Vec2Config, params: Params, forward: Forward):
+        self._config, self._params, self._forward = config, params, jax.jit(forward)
+        self._windows = Windows(BUCKET_SECONDS[-1] * SAMPLE_RATE, CONTEXT_SECONDS * SAMPLE_RATE, config.stride)
+
+    def cut(self, recording: int, blocks: Iterable[np.ndarray], samples: int, language: int = 0) -> Iterator[Window]:
+        """The windows of one recording, whose normalised waveform comes in blocks; the last of them knows that it is."""
+        held: Window | None = None
+        for number, waveform in enumerate(self._windows.cut(blocks, samples)):
+            if held is not None:
+                yield held
+            held = Window(recording, number, False, waveform, language)
+        if held is not None:
+            yield dataclasses.replace(held, last=True)
+
+    def on_waveforms(self, waveforms: Sequence[np.ndarray], languages: Sequence[int] | None = None) -> list[np.ndarray]:
+        """Runs whole waveforms.
+
+        Args:
+          waveforms: float (samples,), mono, 16 kHz, not normalised, any length from 400 samples on.
+          languages: a position for each.
+
+        Returns:
+          (frames, ...) for each.
+        """
+
+        def windows() -> Iterator[Window]:
+            for number, waveform in enumerate(waveforms):
+                normalized = normalize_waveform(np.asarray(waveform))
+                yield from self.cut(number, [normalized], len(normalized), languages[number] if languages else 0)
+
+        outputs = dict(self.run(windows()))
+        return [np.concatenate(outputs[number]) for number in range(len(waveforms))]
+
+    def run(
+        self, windows: Iterable[Window], reduce: Callable[[np.ndarray], Any] = lambda output: output
+    ) -> Iterator[tuple[int, list[Any]]]:
+        """Runs windows, those of similar length together, from whatever recordings they are.
+
+        Args:
+          windows: of recordings one after another, as `cut` gives them.
+          reduce: applied to each window's output (frames, ...), context trimmed, before it is kept.
+
+        Yields:
+          A recording's number and the reduced outputs of its windows in their order, as soon as it is complete.
+        """
+        pieces: dict[int, dict[int, Any]] = collections.defaultdict(dict)
+        counts: dict[int, int] = {}
+        for window, output in self._batches(windows):
+            recording = window.recording
+            pieces[recording][window.number] = reduce(output)
+            if window.last:
+                counts[recording] = window.number + 1
+            if len(pieces[recording]) == counts.get(recording):
+                own = pieces.pop(recording)
+                yield recording, [own[number] for number in sorted(own)]
+
+    def _batches(self, windows: Iterable[Window]) -> Iterator[tuple[Window, np.ndarray]]:
+        """The outputs of windows, batched by bucket; none waits for more than PATIENCE others."""
+        waiting: dict[int, list[Window]] = collections.defaultdict(list)
+        since: dict[int, int] = {}
+        for number, window in enumerate(windows):
+            bucket = self._bucket(len(window.waveform))
+            waiting[bucket].append(window)
+            since.setdefault(bucket, number)
+            ready = [size for size in waiting if len(waiting[size]) == MOST_ROWS or number - since[size] >= PATIENCE]
+            for size in ready:
+                yield from self._run_batch(waiting.pop(size), size)
+                del since[size]
+        for size, left in waiting.items():
+            yield from self._run_batch(left, size)
+
+    def _run_batch(self, windows: list[Window], bucket: int) -> Iterator[tuple[Window, np.ndarray]]:
+        rows = next(rows for rows in (1, 2, 4, MOST_ROWS) if rows >= len(windows))
+        waveforms = np.zeros((rows, bucket), np.float32)
+        lengths, language = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
+        for row, window in enumerate(windows):
+            waveforms[row, : len(window.waveform)] = window.waveform
+            lengths[row], language[row] = len(window.waveform), window.language
+        output = np.asarray(self._forward(self._params, waveforms, lengths, language))
+        for row, window in enumerate(windows):
+            frames = int(self._config.frames(lengths[row]))
+            yield window, output[row][self._windows.kept(window.number, frames, window.last)]
+
+    def _bucket(self, samples: int) -> int:
+        return next(size * SAMPLE_RATE for size in BUCKET_SECONDS if samples <= size * SAMPLE_RATE)
