@@ -43,7 +43,7 @@ run_tests() {
   .venv/bin/ruff check .
   .venv/bin/ruff format --check .
   .venv/bin/mypy
-  .venv/bin/python -m pytest "$@"
+  .venv/bin/python -m pytest -n 2 --dist loadfile "$@"
 }
 
 command=${1:-}
