@@ -11,13 +11,12 @@ import numpy as np
 from flax import nnx
 
 from mms_jax.audio.errors import AudioError
-from mms_jax.audio.read import Recording
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import ACTIVATIONS
 from mms_jax.models.wav2vec2.layers import linear
 from mms_jax.models.wav2vec2.model import Wav2Vec2
-from mms_jax.windowed import Window, WindowedModel
+from mms_jax.windowed import WindowedModel
 
 
 class Encoder:
@@ -110,27 +109,11 @@ class Identifier:
         self, files: Sequence[str | os.PathLike], *, top: int = 3
     ) -> Iterator[Identification | AudioError]:
         """Like `identify`, but yields an AudioError in place of the answer for a file that cannot be used."""
-        results: dict[int, Identification | AudioError] = {}
-        seconds: dict[int, float] = {}
 
-        def windows() -> Iterator[Window]:
-            for number, file in enumerate(files):
-                try:
-                    recording = Recording(file)
-                    seconds[number] = recording.seconds
-                    yield from self._model.cut(number, recording.normalized_blocks(), recording.samples)
-                except AudioError as error:
-                    results[number] = error
+        def finish(_: int, sums: list[tuple[np.ndarray, int]], seconds: float) -> Identification:
+            return Identification(self._best(sums, top), seconds)
 
-        following = 0
-        for number, sums in self._model.run(windows(), _sum_over_frames):
-            results[number] = Identification(self._best(sums, top), seconds[number])
-            while following in results:
-                yield results.pop(following)
-                following += 1
-        while following in results:
-            yield results.pop(following)
-            following += 1
+        yield from self._model.on_files(files, _sum_over_frames, finish)
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Scores of every language: float32 (languages,) for each 16 kHz waveform."""

@@ -10,7 +10,6 @@ import numpy as np
 from flax import nnx
 
 from mms_jax.audio.errors import AudioError
-from mms_jax.audio.read import Recording
 from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.timestamps import Word, words_of_path
 from mms_jax.models.functional import FunctionalModel, Params
@@ -18,7 +17,7 @@ from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC
 from mms_jax.tasks.asr.step import restrict_to_language
 from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, spell
-from mms_jax.windowed import Window, WindowedModel
+from mms_jax.windowed import WindowedModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,28 +94,11 @@ class Recognizer:
     ) -> Iterator[Transcript | AudioError]:
         """Like `transcribe`, but yields an AudioError in place of the transcript of a file that cannot be used."""
         languages = self._languages(language, len(files))
-        results: dict[int, Transcript | AudioError] = {}
-        seconds: dict[int, float] = {}
 
-        def windows() -> Iterator[Window]:
-            for number, file in enumerate(files):
-                try:
-                    recording = Recording(file)
-                    seconds[number] = recording.seconds
-                    blocks = recording.normalized_blocks()
-                    yield from self._model.cut(number, blocks, recording.samples, languages[number])
-                except AudioError as error:
-                    results[number] = error
+        def finish(number: int, path: list[tuple[np.ndarray, np.ndarray]], seconds: float) -> Transcript:
+            return self._finish(path, languages[number], seconds)
 
-        following = 0
-        for number, path in self._model.run(windows(), _best_path):
-            results[number] = self._finish(path, languages[number], seconds[number])
-            while following in results:
-                yield results.pop(following)
-                following += 1
-        while following in results:
-            yield results.pop(following)
-            following += 1
+        yield from self._model.on_files(files, _best_path, finish, languages)
 
     def logits(self, waveforms: Sequence[np.ndarray], *, language: str | Sequence[str]) -> list[np.ndarray]:
         """Scores of every symbol at every frame.

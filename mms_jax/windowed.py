@@ -2,12 +2,15 @@
 
 import collections
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
+from mms_jax.audio.errors import AudioError
+from mms_jax.audio.read import Recording
 from mms_jax.audio.waveform import SAMPLE_RATE, normalize_waveform
 from mms_jax.decoding.long_audio import Windows
 from mms_jax.models.functional import Params
@@ -18,6 +21,7 @@ CONTEXT_SECONDS = 2
 MOST_ROWS = 8
 PATIENCE = 32  # windows that may come after one before it is run in a batch that is not full
 
+Result = TypeVar("Result")
 Forward = Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -75,6 +79,47 @@ class WindowedModel:
 
         outputs = dict(self.run(windows()))
         return [np.concatenate(outputs[number]) for number in range(len(waveforms))]
+
+    def on_files(
+        self,
+        files: Sequence[str | os.PathLike],
+        reduce: Callable[[np.ndarray], Any],
+        finish: Callable[[int, list[Any], float], Result],
+        languages: Sequence[int] | None = None,
+    ) -> Iterator[Result | AudioError]:
+        """Runs recordings of any format, rate and length, which never lie in memory whole.
+
+        Args:
+          files: paths.
+          reduce: see `run`.
+          finish: (number of the file, reduced outputs of its windows, its seconds) -> what is yielded for it.
+          languages: a position for each.
+
+        Yields:
+          A result for each file in the order of the files; an AudioError for one that cannot be used.
+        """
+        results: dict[int, Result | AudioError] = {}
+        seconds: dict[int, float] = {}
+
+        def windows() -> Iterator[Window]:
+            for number, file in enumerate(files):
+                try:
+                    recording = Recording(file)
+                    seconds[number] = recording.seconds
+                    language = languages[number] if languages else 0
+                    yield from self.cut(number, recording.normalized_blocks(), recording.samples, language)
+                except AudioError as error:
+                    results[number] = error
+
+        following = 0
+        for number, pieces in self.run(windows(), reduce):
+            results[number] = finish(number, pieces, seconds[number])
+            while following in results:
+                yield results.pop(following)
+                following += 1
+        while following in results:
+            yield results.pop(following)
+            following += 1
 
     def run(
         self, windows: Iterable[Window], reduce: Callable[[np.ndarray], Any] = lambda output: output
