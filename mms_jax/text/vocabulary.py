@@ -118,12 +118,13 @@ class VocabularyBank:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types, for a checkpoint's description."""
-        return {"tables": {language: list(table) for language, table in self.tables.items()}}
+        # Lists: a language's position is its row in the banks, and Orbax sorts the keys of a JSON object.
+        return {"tables": [[language, list(table)] for language, table in self.tables.items()]}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "VocabularyBank":
         """The inverse of `to_json`."""
-        return cls({language: tuple(table) for language, table in fields["tables"].items()})
+        return cls({language: tuple(table) for language, table in fields["tables"]})
 
 
 def vocabulary_from_json(fields: Mapping[str, Any]) -> Vocabulary | VocabularyBank:

@@ -52,6 +52,18 @@ def test_recogniser_speaks_many_languages_in_one_call(folder):
         assert (together[number][:, alone.shape[1] :] < -1e8).all()
 
 
+@pytest.mark.parametrize("form", ["orbax", "huggingface"])
+def test_converted_models_keep_every_language_its_own(folder, tmp_path, form, capsys):
+    command = ["convert", str(folder("ctc")), str(tmp_path / "out"), "--to", form, "--lang", "swh,eng"]
+    assert cli.main(command) == 0 and cli.main(command) == 1, "nothing is written over"
+    assert "choose a new folder" in capsys.readouterr().err
+    waveforms, _ = stored_batch(folder("ctc"))
+    before, after = mms_jax.load(folder("ctc")), mms_jax.load(tmp_path / "out")
+    for language in ("swh", "eng"):
+        for one, other in zip(before.logits(waveforms, language=language), after.logits(waveforms, language=language)):
+            np.testing.assert_allclose(other, one[:, : other.shape[1]], atol=1e-5)
+
+
 def test_identifier_answers_whatever_the_length(folder, tmp_path, capsys):
     lid = mms_jax.load(folder("lid"))
     rng = np.random.default_rng(0)
