@@ -21,7 +21,7 @@ def load(
 
     Args:
       model: the folder of a run of `mms_jax.train`, or of one of its checkpoints; a folder that Hugging Face's
-        `save_pretrained` wrote; or a Hugging Face repository, OWNER/NAME.
+        `save_pretrained` wrote; a .pt file of fairseq; or a Hugging Face repository, OWNER/NAME.
       languages: of a recogniser with language adapters, those to hold.
       dtype: in which the encoder computes: "float32", or "bfloat16" on accelerators.
 
@@ -36,10 +36,11 @@ def load(
     from mms_jax.models.wav2vec2.config import Wav2Vec2Config
     from mms_jax.recognizer import Recognizer
     from mms_jax.text.vocabulary import vocabulary_from_json
+    from mms_jax.windowed import for_inference
 
     stored = find_model(model, languages)
     description = stored.description
-    config = Wav2Vec2Config.from_json(description["model"])
+    config = for_inference(Wav2Vec2Config.from_json(description["model"]))
     match description["task"]:
         case "asr":
             return Recognizer(config, vocabulary_from_json(description["vocabulary"]), stored.params, jnp.dtype(dtype))

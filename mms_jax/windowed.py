@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -16,13 +17,45 @@ from mms_jax.decoding.long_audio import Windows
 from mms_jax.models.functional import Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 
-BUCKET_SECONDS = (2, 4, 8, 16, 24)  # every waveform is padded to one of these, so that few shapes are compiled
-CONTEXT_SECONDS = 2
-MOST_ROWS = 8
+WINDOW_SECONDS, CONTEXT_SECONDS = 32, 2
 PATIENCE = 32  # windows that may come after one before it is run in a batch that is not full
 
 Result = TypeVar("Result")
 Forward = Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Buckets:
+    """The shapes that are compiled.
+
+    Attributes:
+      seconds: every window is padded to one of these lengths; the last is the longest window.
+      batch_seconds: rows are added to a batch up to this.
+    """
+
+    seconds: tuple[float, ...]
+    batch_seconds: float
+
+    def samples(self, samples: int) -> int:
+        """The bucket of a window, in samples."""
+        return next(int(size * SAMPLE_RATE) for size in self.seconds if samples <= size * SAMPLE_RATE)
+
+    def rows(self, samples: int) -> int:
+        """The rows of a full batch of a bucket: a power of two."""
+        return 2 ** int(math.log2(max(1.0, self.batch_seconds * SAMPLE_RATE / samples)))
+
+
+# Cores have nothing to gain from rows once a matrix is some hundred frames high, and padding costs them most: many lengths,
+# each compiled in a second or two. Accelerators want large batches, and compile longer.
+CPU_BUCKETS = Buckets((2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9, 10, *range(12, WINDOW_SECONDS + 1, 2)), batch_seconds=8)
+ACCELERATOR_BUCKETS = Buckets((2, 3, 4, 6, 8, 12, 16, 24, WINDOW_SECONDS), batch_seconds=256)
+
+
+def for_inference(config: Wav2Vec2Config) -> Wav2Vec2Config:
+    """The same model, on CPUs in pieces that stay in the cache: two seconds of features, two heads of attention."""
+    if jax.default_backend() != "cpu":
+        return config
+    return dataclasses.replace(config, extractor_chunk=100, attention_chunk=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +81,10 @@ class WindowedModel:
     """A function of (params, waveforms, lengths, language) -> (batch, frames, ...), jitted once a bucket of lengths."""
 
     def __init__(self, config: Wav2Vec2Config, params: Params, forward: Forward):
-        self._config, self._params, self._forward = config, params, jax.jit(forward)
-        self._windows = Windows(BUCKET_SECONDS[-1] * SAMPLE_RATE, CONTEXT_SECONDS * SAMPLE_RATE, config.stride)
+        self._config, self._forward = config, jax.jit(forward)
+        self._params = jax.device_put(params)
+        self._buckets = CPU_BUCKETS if jax.default_backend() == "cpu" else ACCELERATOR_BUCKETS
+        self._windows = Windows(WINDOW_SECONDS * SAMPLE_RATE, CONTEXT_SECONDS * SAMPLE_RATE, config.stride)
 
     def cut(self, recording: int, blocks: Iterable[np.ndarray], samples: int, language: int = 0) -> Iterator[Window]:
         """The windows of one recording, whose normalised waveform comes in blocks; the last of them knows that it is."""
@@ -149,10 +184,14 @@ class WindowedModel:
         waiting: dict[int, list[Window]] = collections.defaultdict(list)
         since: dict[int, int] = {}
         for number, window in enumerate(windows):
-            bucket = self._bucket(len(window.waveform))
+            bucket = self._buckets.samples(len(window.waveform))
             waiting[bucket].append(window)
             since.setdefault(bucket, number)
-            ready = [size for size in waiting if len(waiting[size]) == MOST_ROWS or number - since[size] >= PATIENCE]
+            ready = [
+                size
+                for size in waiting
+                if len(waiting[size]) == self._buckets.rows(size) or number - since[size] >= PATIENCE
+            ]
             for size in ready:
                 yield from self._run_batch(waiting.pop(size), size)
                 del since[size]
@@ -160,7 +199,7 @@ class WindowedModel:
             yield from self._run_batch(left, size)
 
     def _run_batch(self, windows: list[Window], bucket: int) -> Iterator[tuple[Window, np.ndarray]]:
-        rows = next(rows for rows in (1, 2, 4, MOST_ROWS) if rows >= len(windows))
+        rows = 2 ** math.ceil(math.log2(len(windows)))
         waveforms = np.zeros((rows, bucket), np.float32)
         lengths, language = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
         for row, window in enumerate(windows):
@@ -170,6 +209,3 @@ class WindowedModel:
         for row, window in enumerate(windows):
             frames = int(self._config.frames(lengths[row]))
             yield window, output[row][self._windows.kept(window.number, frames, window.last)]
-
-    def _bucket(self, samples: int) -> int:
-        return next(size * SAMPLE_RATE for size in BUCKET_SECONDS if samples <= size * SAMPLE_RATE)

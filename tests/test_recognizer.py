@@ -22,6 +22,7 @@ from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
 from mms_jax.decoding.timestamps import Word, words_of_path
 from mms_jax.evaluate import evaluate
 from mms_jax.train import train
+from mms_jax.windowed import Buckets
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ def test_similar_length_compiles_nothing(model):
     assert model._model._forward._cache_size() == compiled + 1
 
 
-def test_long_recordings_are_stitched_frame_by_frame(run, model, tone_table, tmp_path, monkeypatch):
+def test_long_recordings_are_stitched_frame_by_frame(run, model, tone_table, tmp_path):
     files, _, _ = tones(tone_table, 60)
     waveform = np.concatenate([read_audio(file) for file in files])
     soundfile.write(tmp_path / "long.wav", waveform, 16_000)
@@ -102,7 +103,7 @@ def test_long_recordings_are_stitched_frame_by_frame(run, model, tone_table, tmp
     assert len(logits) == model._model._config.frames(len(waveform))
     whole_model = mms_jax.load(run[1])
     whole_model._model._windows = Windows(320 * 3000, 32_000, 320)
-    monkeypatch.setattr("mms_jax.windowed.BUCKET_SECONDS", (2, 4, 8, 16, 24, 60))
+    whole_model._model._buckets = Buckets((60,), batch_seconds=60)
     whole = whole_model.logits([waveform], language="eng")[0]
     # Attention sees other contexts, so that scores differ a little; decisions hardly do.
     assert np.mean(whole.argmax(axis=1) == logits.argmax(axis=1)) > 0.97

@@ -5,6 +5,7 @@ recognisers vocab.json and adapter.{language}.safetensors.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -196,15 +197,17 @@ def read_tensors(path: pathlib.Path) -> dict[str, Tensor]:
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
     try:
-        file = safetensors.safe_open(path, framework="numpy")
-        names = list(file.keys())
+        with safetensors.safe_open(path, framework="numpy") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (safetensors.SafetensorError, OSError) as error:
         raise ConversionError(f"{path}: cannot be read ({error}); download it again") from error
 
-    def reader(name: str):
-        return lambda: file.get_tensor(name)
+    def read(name: str) -> np.ndarray:
+        # Opened for each tensor: what is mapped stays in memory for as long as the file is open.
+        with safetensors.safe_open(path, framework="numpy") as file:
+            return file.get_tensor(name)
 
-    return {name: Tensor(tuple(file.get_slice(name).get_shape()), reader(name)) for name in names}
+    return {name: Tensor(shape, functools.partial(read, name)) for name, shape in shapes.items()}
 
 
 def _respelled(name: str) -> str:

@@ -1,6 +1,7 @@
 """Which foreign tensor is which parameter, for any naming scheme: the machinery both ways, and no names."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -140,4 +141,8 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
 def _zeros(shapes: Any) -> Any:
     if isinstance(shapes, dict):
         return {key: _zeros(value) for key, value in shapes.items()}
-    return np.zeros(shapes.shape, np.float32)
+    # JAX takes an array over without a copy only where it begins at a multiple of 64 bytes, which NumPy does not promise.
+    size = math.prod(shapes.shape)
+    room = np.zeros(size + 16, np.float32)
+    start = -room.ctypes.data % 64 // 4
+    return room[start : start + size].reshape(shapes.shape)

@@ -72,7 +72,9 @@ def compare(sides: dict[str, "Side"], seconds: float, rounds: int) -> None:
     ratio = statistics.median(their / our for their, our in zip(*times.values()))
     print("               transformers  mms_jax")
     print(f"audio s a s    {seconds / theirs:.2f}          {seconds / ours:.2f}     ratio {ratio:.2f}")
-    print(f"first run adds {first['transformers'] - theirs:.1f} s         {first['mms_jax'] - ours:.1f} s (compilation)")
+    print(
+        f"first run adds {first['transformers'] - theirs:.1f} s         {first['mms_jax'] - ours:.1f} s (compilation)"
+    )
 
 
 def compare_languages(sides: dict[str, "Side"], rounds: int) -> None:

@@ -254,3 +254,17 @@ def test_bfloat16_stays_near_float32(miniature):
     assert outputs[1].dtype == jnp.bfloat16
     # bfloat16 has 8 bits of mantissa; outputs are of order 1 after the final norm.
     np.testing.assert_allclose(outputs[0], outputs[1].astype(jnp.float32), atol=0.15)
+
+
+@pytest.mark.parametrize("frames", [4, 7, 100])
+def test_pieces_change_no_number(miniature, frames):
+    whole = Wav2Vec2(miniature, rngs=nnx.Rngs(0))
+    pieces = Wav2Vec2(
+        Wav2Vec2Config(**{**vars(miniature), "extractor_chunk": frames, "attention_chunk": 1}), rngs=nnx.Rngs(0)
+    )
+    waveforms = np.random.default_rng(0).normal(size=(2, 8000)).astype(np.float32)
+    lengths = jnp.asarray([8000, 5000])
+    one, other = jitted(whole)(waveforms, lengths), jitted(pieces)(waveforms, lengths)
+    np.testing.assert_allclose(one.extracted, other.extracted, atol=1e-5)
+    for row, count in enumerate(one.frames):
+        np.testing.assert_allclose(one.context[row, :count], other.context[row, :count], atol=1e-5)

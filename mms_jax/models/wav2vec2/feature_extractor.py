@@ -61,6 +61,7 @@ class FeatureExtractor(nnx.Module):
             ConvLayer(i, o, k, s, dtype=dtype, rngs=rngs)
             for i, o, k, s in zip(inputs, config.conv_dims, config.conv_kernels, config.conv_strides)
         )
+        self.config = config
         self.dtype = dtype
 
     def __call__(self, waveforms: Array) -> Array:
@@ -73,6 +74,21 @@ class FeatureExtractor(nnx.Module):
           (batch, frames, conv_dims[-1]). Frames that reach into the padding hold junk; mask them by
           `config.frames(lengths)`.
         """
+        frames = self.config.frames(waveforms.shape[1])
+        chunk = self.config.extractor_chunk
+        if not chunk or frames <= chunk:
+            return self._extract(waveforms)
+        chunks = math.ceil(frames / chunk)
+        hop, size = chunk * self.config.stride, (chunk - 1) * self.config.stride + self.config.receptive_field
+        waveforms = jnp.pad(waveforms, ((0, 0), (0, max(0, (chunks - 1) * hop + size - waveforms.shape[1]))))
+
+        def extract(start: Array) -> Array:
+            return self._extract(jax.lax.dynamic_slice_in_dim(waveforms, start, size, axis=1))
+
+        x = jnp.moveaxis(jax.lax.map(extract, jnp.arange(chunks) * hop), 0, 1)
+        return x.reshape(len(waveforms), chunks * chunk, -1)[:, :frames]
+
+    def _extract(self, waveforms: Array) -> Array:
         x = waveforms.astype(self.dtype)[:, :, None]
         for layer in self.layers:
             x = layer(x)
