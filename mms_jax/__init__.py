@@ -6,6 +6,7 @@ asr.transcribe(["a.wav"], language="swh")
 """
 
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -21,20 +22,26 @@ def load(
 
     Args:
       model: the folder of a run of `mms_jax.train`, or of one of its checkpoints; a folder that Hugging Face's
-        `save_pretrained` wrote; a .pt file of fairseq; or a Hugging Face repository, OWNER/NAME.
+        `save_pretrained` wrote; a .pt file of fairseq; a Hugging Face repository, OWNER/NAME; or the folder that
+        `mms-jax export` wrote, which holds its languages and dtype already.
       languages: of a recogniser with language adapters, those to hold.
       dtype: in which the encoder computes: "float32", or "bfloat16" on accelerators.
 
     Raises:
       CheckpointError, ConversionError: nothing there that can be read. ValueError: an unknown language.
     """
-    # Imported here, so that workers which need only `mms_jax.audio` do not load JAX.
+    # Imported here, so that workers which need only `mms_jax.audio` do not load JAX, and exported models no model code.
+    from mms_jax.interop import stablehlo
+
+    if stablehlo.is_folder(pathlib.Path(model).expanduser()):
+        return stablehlo.load_program(pathlib.Path(model).expanduser())
+
     import jax.numpy as jnp
 
     from mms_jax.encoders import Encoder, Identifier
     from mms_jax.loading import find_model
     from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-    from mms_jax.recognizer import Recognizer
+    from mms_jax.recognizer import Recognizer, scorer
     from mms_jax.text.vocabulary import vocabulary_from_json
     from mms_jax.windowed import for_inference
 
@@ -43,7 +50,8 @@ def load(
     config = for_inference(Wav2Vec2Config.from_json(description["model"]))
     match description["task"]:
         case "asr":
-            return Recognizer(config, vocabulary_from_json(description["vocabulary"]), stored.params, jnp.dtype(dtype))
+            vocabulary = vocabulary_from_json(description["vocabulary"])
+            return Recognizer(config, vocabulary, stored.params, scorer(config, vocabulary, jnp.dtype(dtype)))
         case "lid":
             return Identifier(config, description, stored.params, jnp.dtype(dtype))
     return Encoder(config, stored.params, jnp.dtype(dtype))

@@ -16,6 +16,7 @@ from mms_jax.audio.errors import AudioError
 from mms_jax.audio.inputs import audio_files
 
 if TYPE_CHECKING:
+    from mms_jax.decoding.beam import BeamSettings
     from mms_jax.recognizer import Transcript
 
 AUTO = "auto"
@@ -39,6 +40,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     transcribe.add_argument("--format", choices=("text", "json", "srt", "vtt"), default="text", help="default: text")
     transcribe.add_argument("--output-dir", type=pathlib.Path, help="write a file for each recording, print nothing")
 
+    search = transcribe.add_argument_group("beam search", "with any of --lm, --hot-words and --beam; for one language")
+    search.add_argument("--lm", metavar="FILE", help="KenLM model, .arpa or binary")
+    search.add_argument("--lm-unit", choices=("word", "character"), default="word", help="what it counts")
+    search.add_argument("--lexicon", metavar="FILE", help="its known words, one a line (default: those of an .arpa)")
+    search.add_argument("--hot-words", metavar="W1,W2", help="words to prefer, such as names")
+    search.add_argument("--lm-weight", type=float, default=0.5, help="factor on its log probabilities (default: 0.5)")
+    search.add_argument("--word-score", type=float, default=1.5, help="added for each word (default: 1.5)")
+    search.add_argument("--beam", type=int, help="hypotheses to keep (default: 100)")
+
     identify = commands.add_parser("identify", help="which languages recordings are in")
     identify.set_defaults(run=_identify)
     identify.add_argument("files", nargs="+", metavar="AUDIO", help=files)
@@ -53,6 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     convert.add_argument("--to", choices=("orbax", "huggingface"), default="orbax", help="its form (default: orbax)")
     convert.add_argument("--lang", metavar="L1,L2", help="of a model with language adapters, those to keep")
 
+    export = commands.add_parser("export", help="a recogniser as one StableHLO program, for serving")
+    export.set_defaults(run=_export)
+    export.add_argument("source", metavar="SRC", help=model)
+    export.add_argument("target", metavar="DST", help="a new folder; `transcribe --model DST` runs it")
+    export.add_argument("--lang", metavar="L1,L2", help="of a model with language adapters, those to hold")
+    export.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="in which it computes")
+
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
@@ -66,12 +83,15 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     from mms_jax.checkpoint import CheckpointError
     from mms_jax.recognizer import Recognizer
 
+    beam = _beam_settings(arguments)
     with audio_files(arguments.files) as named:
         paths = [path for _, path in named]
         languages = _identified(arguments, paths) if arguments.lang == AUTO else arguments.lang.split(",")
         if len(languages) == 1:
             languages *= len(paths)
         wanted = sorted(set(languages))
+        if beam and beam.lm and len(wanted) > 1:
+            raise ValueError(f"--lm is a model of one language, these are {', '.join(wanted)}; call once for each")
         model = mms_jax.load(arguments.model, languages=wanted)
         if not isinstance(model, Recognizer):
             raise CheckpointError(
@@ -80,9 +100,25 @@ def _transcribe(arguments: argparse.Namespace) -> int:
             )
         for language in wanted:
             model.vocabulary.language_index(language)
-        results = model.transcribe_each(paths, language=languages)
+        results = model.transcribe_each(paths, language=languages, beam=beam)
         write = _TranscriptWriter(arguments.format, arguments.output_dir, single=len(named) == 1)
         return _each("transcribe", [name for name, _ in named], results, write)
+
+
+def _beam_settings(arguments: argparse.Namespace) -> "BeamSettings | None":
+    from mms_jax.decoding.beam import BeamSettings
+
+    if not (arguments.lm or arguments.lexicon or arguments.hot_words or arguments.beam):
+        return None
+    return BeamSettings(
+        lm=arguments.lm,
+        unit=arguments.lm_unit,
+        lexicon=arguments.lexicon,
+        hot_words=tuple(arguments.hot_words.split(",")) if arguments.hot_words else (),
+        lm_weight=arguments.lm_weight,
+        word_score=arguments.word_score,
+        beam=arguments.beam or BeamSettings.beam,
+    )
 
 
 def _identified(arguments: argparse.Namespace, paths: Sequence[str]) -> list[str]:
@@ -168,6 +204,16 @@ def _convert(arguments: argparse.Namespace) -> int:
         save_model(pathlib.Path(arguments.target), stored)
     else:
         save_folder(stored, pathlib.Path(arguments.target))
+    print(arguments.target)
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from mms_jax.interop.stablehlo import save_program
+    from mms_jax.loading import find_model
+
+    stored = find_model(arguments.source, arguments.lang.split(",") if arguments.lang else None)
+    save_program(stored, pathlib.Path(arguments.target), arguments.dtype)
     print(arguments.target)
     return 0
 

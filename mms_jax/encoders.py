@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mms_jax.audio.errors import AudioError
+from mms_jax.audio.errors import AudioError, all_or_raise
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import ACTIVATIONS
@@ -98,12 +98,7 @@ class Identifier:
         Raises:
           AudioError: a file cannot be used; the message names it. `identify_each` goes on with the others.
         """
-        results = []
-        for result in self.identify_each(files, top=top):
-            if isinstance(result, AudioError):
-                raise result
-            results.append(result)
-        return results
+        return all_or_raise(self.identify_each(files, top=top))
 
     def identify_each(
         self, files: Sequence[str | os.PathLike], *, top: int = 3

@@ -9,15 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from mms_jax.audio.errors import AudioError
+from mms_jax.audio.errors import AudioError, all_or_raise
+from mms_jax.decoding.beam import BeamDecoder, BeamSettings
 from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.timestamps import Word, words_of_path
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC
-from mms_jax.tasks.asr.step import restrict_to_language
 from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, spell
-from mms_jax.windowed import WindowedModel
+from mms_jax.windowed import Forward, WindowedModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +36,29 @@ class Transcript:
     words: list[Word]
 
 
+def scorer(config: Wav2Vec2Config, vocabulary: Vocabulary | VocabularyBank, dtype: Any = jnp.float32) -> Forward:
+    """The function (params, waveforms, lengths, language) -> float32 (batch, frames, vocabulary) of a geometry.
+
+    Args:
+      config: the geometry.
+      vocabulary: symbols that a row's language does not write get -1e9.
+      dtype: in which the encoder computes.
+    """
+    # Imported here: an exported recogniser brings its own function and needs none of this.
+    from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC
+    from mms_jax.tasks.asr.step import restrict_to_language
+
+    model = FunctionalModel.abstract(
+        lambda key: Wav2Vec2ForCTC(config, len(vocabulary), dtype=dtype, rngs=nnx.Rngs(params=key))
+    )
+
+    def forward(params: Params, waveforms: jax.Array, lengths: jax.Array, language: jax.Array) -> jax.Array:
+        logits, _ = model.bind(params)(waveforms, lengths, language=language)
+        return restrict_to_language(logits, language, vocabulary)
+
+    return forward
+
+
 class Recognizer:
     """A CTC recogniser, jitted once for each bucket of lengths.
 
@@ -45,25 +67,17 @@ class Recognizer:
     """
 
     def __init__(
-        self, config: Wav2Vec2Config, vocabulary: Vocabulary | VocabularyBank, params: Params, dtype: Any = jnp.float32
+        self, config: Wav2Vec2Config, vocabulary: Vocabulary | VocabularyBank, params: Params, forward: Forward
     ):
         """Makes a recogniser of restored parameters.
 
         Args:
           config: the geometry.
           vocabulary: symbols and languages.
-          params: as `checkpoint.load_model` gives them.
-          dtype: in which the encoder computes.
+          params: as `find_model` gives them.
+          forward: scores a batch, see `scorer`.
         """
         self.vocabulary = vocabulary
-        model = FunctionalModel.abstract(
-            lambda key: Wav2Vec2ForCTC(config, len(vocabulary), dtype=dtype, rngs=nnx.Rngs(params=key))
-        )
-
-        def forward(params: Params, waveforms: jax.Array, lengths: jax.Array, language: jax.Array) -> jax.Array:
-            logits, _ = model.bind(params)(waveforms, lengths, language=language)
-            return restrict_to_language(logits, language, vocabulary)
-
         self._model = WindowedModel(config, params, forward)
 
     @property
@@ -71,34 +85,42 @@ class Recognizer:
         """The languages it can be asked for, ISO 639-3."""
         return self.vocabulary.languages
 
-    def transcribe(self, files: Sequence[str], *, language: str | Sequence[str]) -> list[Transcript]:
+    def transcribe(
+        self, files: Sequence[str], *, language: str | Sequence[str], beam: BeamSettings | None = None
+    ) -> list[Transcript]:
         """Transcribes recordings of any format, rate and length.
 
         Args:
           files: paths.
           language: ISO 639-3, one for all or one a file.
+          beam: searches with a language model, a lexicon or hot words; None for the most probable symbol of each frame.
 
         Raises:
           AudioError: a file cannot be used; the message names it. `transcribe_each` goes on with the others.
-          ValueError: an unknown language.
+          ValueError: an unknown language. LanguageModelError: settings that cannot be used.
         """
-        transcripts = []
-        for result in self.transcribe_each(files, language=language):
-            if isinstance(result, AudioError):
-                raise result
-            transcripts.append(result)
-        return transcripts
+        return all_or_raise(self.transcribe_each(files, language=language, beam=beam))
 
     def transcribe_each(
-        self, files: Sequence[str], *, language: str | Sequence[str]
+        self, files: Sequence[str], *, language: str | Sequence[str], beam: BeamSettings | None = None
     ) -> Iterator[Transcript | AudioError]:
         """Like `transcribe`, but yields an AudioError in place of the transcript of a file that cannot be used."""
         languages = self._languages(language, len(files))
+        if beam is None:
 
-        def finish(number: int, path: list[tuple[np.ndarray, np.ndarray]], seconds: float) -> Transcript:
-            return self._finish(path, languages[number], seconds)
+            def finish(number: int, path: list[tuple[np.ndarray, np.ndarray]], seconds: float) -> Transcript:
+                return self._finish(path, languages[number], seconds)
 
-        yield from self._model.on_files(files, _best_path, finish, languages)
+            return self._model.on_files(files, _best_path, finish, languages)
+
+        # Loaded before any recording is: a language model that cannot be used should cost no time.
+        decoders = {index: BeamDecoder(self._tokens(index), beam) for index in sorted(set(languages))}
+
+        def search(number: int, pieces: list[np.ndarray], seconds: float) -> Transcript:
+            text, words = decoders[languages[number]].decode(np.concatenate(pieces))
+            return Transcript(text, self.languages[languages[number]], seconds, words)
+
+        return self._model.on_files(files, _log_softmax, search, languages)
 
     def logits(self, waveforms: Sequence[np.ndarray], *, language: str | Sequence[str]) -> list[np.ndarray]:
         """Scores of every symbol at every frame.
@@ -118,10 +140,13 @@ class Recognizer:
             raise ValueError(f"{len(names)} languages for {count} recordings; give one, or one for each")
         return [self.vocabulary.language_index(name) for name in names]
 
+    def _tokens(self, language: int) -> tuple[str, ...]:
+        return self.vocabulary.tokens_of(self.languages[language])
+
     def _finish(self, path: list[tuple[np.ndarray, np.ndarray]], language: int, seconds: float) -> Transcript:
         symbols = np.concatenate([part for part, _ in path])
         probabilities = np.concatenate([part for _, part in path])
-        tokens = self.vocabulary.tokens_of(self.languages[language])
+        tokens = self._tokens(language)
         return Transcript(
             text=spell(collapse(symbols).tolist(), tokens),
             language=self.languages[language],
@@ -132,9 +157,9 @@ class Recognizer:
 
 def _best_path(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best symbol of each frame and its probability: hours of logits would not fit."""
-    return logits.argmax(axis=-1).astype(np.int32), np.exp(logits.max(axis=-1) - _logsumexp(logits))
+    return logits.argmax(axis=-1).astype(np.int32), np.exp(_log_softmax(logits).max(axis=-1))
 
 
-def _logsumexp(logits: np.ndarray) -> np.ndarray:
-    largest = logits.max(axis=-1)
-    return largest + np.log(np.exp(logits - largest[..., None]).sum(axis=-1))
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -254,3 +254,15 @@ def test_collapse(path, expected):
 
 def test_jitted_forward_keeps_parameters_on_the_device(model):
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(model._model._params))
+
+
+def test_hot_words_and_language_models_are_flags(run, tone_table, tmp_path, capsys):
+    files, texts, languages = tones(tone_table, 1)
+    command = ["transcribe", files[0], "--model", str(run[1]), "--lang", languages[0]]
+    assert cli.main([*command, "--beam", "20"]) == 0
+    plain = capsys.readouterr().out.strip()
+    assert plain.replace(" ", "") == texts[0].replace(" ", "")
+    assert cli.main([*command, "--lm", str(tmp_path / "none.arpa")]) == 1
+    assert "none.arpa: no such file" in capsys.readouterr().err
+    assert cli.main([*command, "--hot-words", "9"]) == 1
+    assert "this language's symbols lack 9" in capsys.readouterr().err

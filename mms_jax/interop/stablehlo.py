@@ -1,0 +1,109 @@
+"""A recogniser as one StableHLO program: exported once, run on any platform without the model's code.
+
+A folder holds model.stablehlo (jax.export; batch and time are symbolic; CPU, CUDA and TPU), weights.safetensors, which are
+the program's first argument, and export.json: geometry and vocabulary.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jax import export
+
+from mms_jax.checkpoint import StoredModel
+from mms_jax.interop.keys import ConversionError
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.recognizer import Recognizer, scorer
+from mms_jax.text.vocabulary import vocabulary_from_json
+
+PROGRAM, WEIGHTS, DESCRIPTION = "model.stablehlo", "weights.safetensors", "export.json"
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def is_folder(path: pathlib.Path) -> bool:
+    """Whether `save_program` wrote this folder."""
+    return (path / PROGRAM).is_file() and (path / DESCRIPTION).is_file()
+
+
+def save_program(stored: StoredModel, folder: pathlib.Path, dtype: str = "float32") -> None:
+    """Exports a recogniser.
+
+    Args:
+      stored: its description and parameters.
+      folder: made; must not hold an export yet.
+      dtype: in which the encoder computes.
+
+    Raises:
+      ConversionError: no recogniser, or the folder holds an export already.
+    """
+    if stored.description["task"] != "asr":
+        raise ConversionError(f"only recognisers are exported, this model's task is {stored.description['task']!r}")
+    if (folder / DESCRIPTION).exists():
+        raise ConversionError(f"{folder} holds an export already; choose a new folder")
+    config = Wav2Vec2Config.from_json(stored.description["model"])
+    forward = scorer(config, vocabulary_from_json(stored.description["vocabulary"]), jnp.dtype(dtype))
+    batch, frames = export.symbolic_shape("batch, frames", constraints=["batch >= 1", "frames >= 1"])
+    # Whole frames: with samples as a multiple of them, every convolution's length is known without rounding.
+    samples = (frames - 1) * config.stride + config.receptive_field
+    arguments = (
+        jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), stored.params),
+        jax.ShapeDtypeStruct((batch, samples), jnp.float32),
+        jax.ShapeDtypeStruct((batch,), jnp.int32),
+        jax.ShapeDtypeStruct((batch,), jnp.int32),
+    )
+    program = export.export(jax.jit(forward), platforms=PLATFORMS)(*arguments)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PROGRAM).write_bytes(program.serialize())
+    weights = {"/".join(path): np.asarray(leaf) for path, leaf in _flat(stored.params)}
+    safetensors.numpy.save_file(weights, folder / WEIGHTS)
+    description = {"model": config.to_json(), "vocabulary": stored.description["vocabulary"], "jax": jax.__version__}
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load_program(folder: pathlib.Path) -> Recognizer:
+    """The recogniser that `save_program` wrote.
+
+    Raises:
+      ConversionError: a file is missing or damaged, or this platform is not among the exported ones.
+    """
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        program = export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
+        params = _read_weights(folder / WEIGHTS)
+        config = Wav2Vec2Config.from_json(description["model"])
+        vocabulary = vocabulary_from_json(description["vocabulary"])
+    except Exception as error:  # flatbuffers, JSON and safetensors fail in many ways for damaged files
+        raise ConversionError(f"{folder}: cannot be read ({error}); export the model again") from error
+    if (platform := export.default_export_platform()) not in program.platforms:
+        raise ConversionError(f"{folder}: was exported for {', '.join(program.platforms)}; this machine has {platform}")
+
+    def forward(params: Any, waveforms: jax.Array, lengths: jax.Array, language: jax.Array) -> jax.Array:
+        whole = (config.frames(waveforms.shape[1]) - 1) * config.stride + config.receptive_field
+        return program.call(params, waveforms[:, :whole], lengths, language)
+
+    return Recognizer(config, vocabulary, params, forward)
+
+
+def _flat(tree: Any, path: tuple[str, ...] = ()):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _read_weights(path: pathlib.Path) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    with safetensors.safe_open(path, framework="numpy") as file:
+        for name in file.keys():  # noqa: SIM118 (no mapping)
+            *parents, last = name.split("/")
+            place = params
+            for key in parents:
+                place = place.setdefault(key, {})
+            place[last] = jax.device_put(file.get_tensor(name))
+    return params
