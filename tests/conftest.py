@@ -23,7 +23,7 @@ import soundfile
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fixture_file():
     """The path of a stored reference."""
     return lambda name: FIXTURES / name

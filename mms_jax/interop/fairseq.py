@@ -11,7 +11,7 @@ from typing import Any
 from mms_jax.checkpoint import StoredModel
 from mms_jax.interop import huggingface
 from mms_jax.interop.keys import ConversionError, Tensor
-from mms_jax.interop.torch_files import StoredTensor, read_torch
+from mms_jax.interop.torch_files import read_torch
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.vocabulary import find_language
 
@@ -71,7 +71,7 @@ def load_file(path: pathlib.Path, languages: Sequence[str] | None = None) -> Sto
     stored = read_torch(path)
     try:
         model = _plain(stored["cfg"])["model"]
-        config = geometry(_plain(model["w2v_args"])["model"] if "w2v_args" in model else model)
+        config = geometry(_plain(model["w2v_args"])["model"] if "w2v_args" in model else model, str(path))
         tensors = renamed(stored["model"])
     except (KeyError, TypeError) as error:
         raise ConversionError(f"{path}: is no wav2vec 2.0 checkpoint of fairseq ({error} is not in it)") from error
@@ -92,16 +92,18 @@ def load_file(path: pathlib.Path, languages: Sequence[str] | None = None) -> Sto
     return huggingface.encoder_or_pretrained(config, tensors, source)
 
 
-def geometry(model: Mapping[str, Any]) -> Wav2Vec2Config:
-    """The geometry of `cfg.model`.
+def geometry(model: Mapping[str, Any], source: str) -> Wav2Vec2Config:
+    """The geometry of `cfg.model`; `source` is named in messages.
 
     Raises:
       ConversionError: a variant that MMS does not use.
     """
     for name, needed in (("extractor_mode", "layer_norm"), ("layer_norm_first", True), ("conv_bias", True)):
         if model.get(name) != needed:
-            raise ConversionError(f"cfg.model has {name}={model.get(name)!r}; only models with {needed!r} run here")
-    convolutions = list(_convolutions(model["conv_feature_layers"]))
+            raise ConversionError(
+                f"{source}: cfg.model has {name}={model.get(name)!r}; only models with {needed!r} run here"
+            )
+    convolutions = list(_convolutions(model["conv_feature_layers"], source))
     quantized = model.get("latent_dim") or model["final_dim"]
     return Wav2Vec2Config(
         conv_dims=tuple(dim for dim, _, _ in convolutions),
@@ -120,12 +122,12 @@ def geometry(model: Mapping[str, Any]) -> Wav2Vec2Config:
     )
 
 
-def _convolutions(text: str) -> Iterator[tuple[int, int, int]]:
+def _convolutions(text: str, source: str) -> Iterator[tuple[int, int, int]]:
     """ "[(512, 10, 5)] + [(512, 3, 2)] * 4" as the list that it stands for; only this form, and nothing is evaluated."""
     for part in text.split("+"):
         found = re.fullmatch(r"\s*\[((?:\s*\(\d+,\s*\d+,\s*\d+\)\s*,?)+)\]\s*(?:\*\s*(\d+))?\s*", part)
         if not found:
-            raise ConversionError(f"cfg.model.conv_feature_layers={text!r} cannot be read")
+            raise ConversionError(f"{source}: cfg.model.conv_feature_layers={text!r} cannot be read")
         triples = re.findall(r"\((\d+),\s*(\d+),\s*(\d+)\)", found.group(1))
         for dim, kernel, stride in triples * int(found.group(2) or 1):
             yield int(dim), int(kernel), int(stride)
@@ -133,13 +135,11 @@ def _convolutions(text: str) -> Iterator[tuple[int, int, int]]:
 
 def renamed(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """A state dict by Hugging Face's names; adapters that are stacked as a table of one lose that axis."""
-    tensors = {}
-    for name, value in state.items():
-        if isinstance(value, StoredTensor):
-            tensors[_respelled(name)] = (
-                _squeezed(value) if ".adapter_layer." in name else Tensor(value.shape, value.read)
-            )
-    return tensors
+    return {
+        _respelled(name): _squeezed(value) if ".adapter_layer." in name else value
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
 
 
 def _respelled(name: str) -> str:
@@ -151,8 +151,8 @@ def _respelled(name: str) -> str:
     return name
 
 
-def _squeezed(value: StoredTensor) -> Tensor:
-    return Tensor(value.shape[1:], lambda: value.read()[0]) if value.shape[0] == 1 else Tensor(value.shape, value.read)
+def _squeezed(value: Tensor) -> Tensor:
+    return Tensor(value.shape[1:], lambda: value.read()[0]) if value.shape[0] == 1 else value
 
 
 def _symbols(task_state: Mapping[str, Any], source: str) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from mms_jax.interop.keys import (
     fill,
     spread,
 )
-from mms_jax.interop.torch_files import StoredTensor, read_torch
+from mms_jax.interop.torch_files import read_torch
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
@@ -188,10 +188,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         tensors = _read_safetensors(path)
     else:
-        stored = read_torch(path)
-        tensors = {
-            name: Tensor(value.shape, value.read) for name, value in stored.items() if isinstance(value, StoredTensor)
-        }
+        tensors = {name: value for name, value in read_torch(path).items() if isinstance(value, Tensor)}
     return {_respelled(name): tensor for name, tensor in tensors.items()}
 
 

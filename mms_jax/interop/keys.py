@@ -78,9 +78,7 @@ class Tensor:
     read: Callable[[], np.ndarray]
 
 
-def fill(
-    shapes: Params, entries: Iterable[Entry], tensors: Mapping[str, Tensor], source: str, *, ignored: Iterable[str] = ()
-) -> Params:
+def fill(shapes: Params, entries: Iterable[Entry], tensors: Mapping[str, Tensor], source: str) -> Params:
     """Builds our parameters from foreign tensors, one tensor at a time.
 
     Args:
@@ -88,7 +86,6 @@ def fill(
       entries: every tensor that is wanted.
       tensors: every tensor that is there.
       source: named in messages.
-      ignored: names there that are known and not needed.
 
     Returns:
       float32 NumPy arrays in the structure of `shapes`.
@@ -99,7 +96,7 @@ def fill(
     entries = list(entries)
     wanted = {entry.key for entry in entries}
     missing = [entry.key for entry in entries if entry.key not in tensors and not entry.optional]
-    unknown = sorted(set(tensors) - wanted - set(ignored))
+    unknown = sorted(set(tensors) - wanted)
     misshapen = []
     for entry in entries:
         if entry.key in tensors:

@@ -5,15 +5,15 @@ data fairseq stores; whatever else a file asks for, it is refused by name before
 """
 
 import collections
-import dataclasses
 import pathlib
 import pickle
 import zipfile
-from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
 import numpy as np
+
+from mms_jax.interop.keys import Tensor
 
 _DTYPES: dict[str, Any] = {
     "FloatStorage": np.float32,
@@ -35,21 +35,6 @@ class TorchFileError(ValueError):
     """A file that is no torch archive, is damaged, or asks for more than tensors. The message names it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class StoredTensor:
-    """A tensor that is still on disk.
-
-    Attributes:
-      shape: its shape.
-      dtype: its NumPy dtype (ml_dtypes for bfloat16).
-      read: gives the array.
-    """
-
-    shape: tuple[int, ...]
-    dtype: Any
-    read: Callable[[], np.ndarray]
-
-
 class Inert:
     """Stands for an object of a foreign class: its attributes, none of its code."""
 
@@ -65,7 +50,7 @@ def read_torch(path: pathlib.Path) -> Any:
       path: a .pt, .pth or .bin file.
 
     Returns:
-      Its containers, with a StoredTensor for each tensor; nothing of those is read yet.
+      Its containers, with a Tensor for each tensor; nothing of those is read yet.
 
     Raises:
       TorchFileError: no such archive, a damaged one, or one that asks for anything but tensors and plain containers.
@@ -117,7 +102,7 @@ class _Reader(pickle.Unpickler):
             raise TorchFileError(f"{self._path}: is refused: it refers to {kind!r} outside of the file")
         return np.dtype(dtype), str(key), int(count)
 
-    def _tensor(self, storage: tuple, offset: int, size: tuple, stride: tuple, *_: Any) -> StoredTensor:
+    def _tensor(self, storage: tuple, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
         dtype, key, count = storage
         shape = tuple(int(length) for length in size)
         steps = tuple(int(step) for step in stride)
@@ -137,4 +122,4 @@ class _Reader(pickle.Unpickler):
             bytes_ = [step * dtype.itemsize for step in steps]
             return np.lib.stride_tricks.as_strided(values[offset:], shape, bytes_, writeable=False)
 
-        return StoredTensor(shape, dtype, read)
+        return Tensor(shape, read)

@@ -150,11 +150,6 @@ def state(path, prefix="", adapters=True):
     return named
 
 
-@pytest.fixture
-def folder(fixture_file):
-    return lambda name: fixture_file("huggingface") / name
-
-
 def assert_same_model(one, other):
     jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
 
@@ -208,11 +203,11 @@ def test_identifier_with_the_activation_that_the_file_names(folder, tmp_path, ac
 
 
 def test_settings_are_read_and_not_evaluated():
-    assert geometry(SETTINGS).conv_kernels == (10, 3, 3, 3, 3, 2, 2)
+    assert geometry(SETTINGS, "a.pt").conv_kernels == (10, 3, 3, 3, 3, 2, 2)
     with pytest.raises(ConversionError, match="cannot be read"):
-        geometry(SETTINGS | {"conv_feature_layers": "__import__('os').system('true')"})
+        geometry(SETTINGS | {"conv_feature_layers": "__import__('os').system('true')"}, "a.pt")
     with pytest.raises(ConversionError, match="extractor_mode='default'"):
-        geometry(SETTINGS | {"extractor_mode": "default"})
+        geometry(SETTINGS | {"extractor_mode": "default"}, "a.pt")
 
 
 def test_other_checkpoints_are_explained(tmp_path):

@@ -17,11 +17,6 @@ from mms_jax.text.vocabulary import vocabulary_from_json
 LANGUAGES = ("eng", "hin", "swh")
 
 
-@pytest.fixture
-def folder(fixture_file):
-    return lambda name: fixture_file("huggingface") / name
-
-
 def build(description, key):
     config = Wav2Vec2Config.from_json(description["model"])
     rngs = nnx.Rngs(params=key)

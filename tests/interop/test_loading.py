@@ -14,11 +14,6 @@ from mms_jax import cli
 from mms_jax.interop.keys import ConversionError
 
 
-@pytest.fixture
-def folder(fixture_file):
-    return lambda name: fixture_file("huggingface") / name
-
-
 def stored_batch(folder):
     """The stored waveforms, without their padding, and the answers."""
     answers = np.load(folder / "answers.npz")

@@ -20,11 +20,6 @@ transformers = pytest.importorskip("transformers")
 
 
 @pytest.fixture
-def folder(fixture_file):
-    return lambda name: fixture_file("huggingface") / name
-
-
-@pytest.fixture
 def quiet(caplog):
     """Fails where transformers warns."""
     transformers.logging.enable_propagation()
