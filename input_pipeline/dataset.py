@@ -10,7 +10,7 @@ from input_pipeline.corpora.storage import Corpus, CorpusError, as_text, open_co
 from input_pipeline.decode import Decoder
 from input_pipeline.plan import EvaluationPlan, TrainingPlan, make_table, sampling_weights
 from mms_jax.text.normalize import normalize
-from mms_jax.text.vocabulary import Vocabulary
+from mms_jax.text.vocabulary import AnyVocabulary, Vocabulary
 
 SHORTEST_FRAME = 0.025  # seconds; shorter recordings have no frame
 
@@ -40,7 +40,7 @@ def corpus_vocabulary(corpora: Sequence[Corpus]) -> Vocabulary:
 
 
 def training_data(
-    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: Vocabulary | None, seed: int
+    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: AnyVocabulary | None, seed: int
 ) -> tuple[TrainingPlan, Decoder]:
     """The plan and decoder of a training run.
 
@@ -68,7 +68,7 @@ def training_data(
 
 
 def evaluation_data(
-    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: Vocabulary | None
+    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: AnyVocabulary | None
 ) -> tuple[EvaluationPlan, Decoder]:
     """The plan and decoder of an evaluation: every utterance, whole, once.
 

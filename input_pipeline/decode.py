@@ -11,7 +11,7 @@ from mms_jax.audio.errors import AudioError
 from mms_jax.audio.flac import decode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, normalize_waveform, resample
 from mms_jax.text.normalize import normalize
-from mms_jax.text.vocabulary import Vocabulary
+from mms_jax.text.vocabulary import AnyVocabulary
 
 
 class Decoder:
@@ -21,7 +21,7 @@ class Decoder:
     in the log, and shows up in the batch's `counted`.
     """
 
-    def __init__(self, table: Table, sources: Sequence[Sequence], vocabulary: Vocabulary | None, *, seed: int):
+    def __init__(self, table: Table, sources: Sequence[Sequence], vocabulary: AnyVocabulary | None, *, seed: int):
         """Keeps what decoding needs.
 
         Args:
@@ -80,7 +80,7 @@ class Decoder:
         waveform = self._waveform(record["audio"], name, item, batch)
         if self._vocabulary is not None:
             language = as_text(record["language"])
-            labels = self._vocabulary.encode(normalize(as_text(record["text"])))
+            labels = self._vocabulary.encode(normalize(as_text(record["text"])), language)
             if len(labels) > batch.labels:
                 raise AudioError(
                     f"{name}: its transcript is longer than the index says; delete the corpus's index_*.npz"

@@ -15,7 +15,7 @@ from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.timestamps import Word, words_of_path
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, spell
+from mms_jax.text.vocabulary import AnyVocabulary, spell
 from mms_jax.windowed import Forward, WindowedModel
 
 
@@ -36,7 +36,7 @@ class Transcript:
     words: list[Word]
 
 
-def scorer(config: Wav2Vec2Config, vocabulary: Vocabulary | VocabularyBank, dtype: Any = jnp.float32) -> Forward:
+def scorer(config: Wav2Vec2Config, vocabulary: AnyVocabulary, dtype: Any = jnp.float32) -> Forward:
     """The function (params, waveforms, lengths, language) -> float32 (batch, frames, vocabulary) of a geometry.
 
     Args:
@@ -66,9 +66,7 @@ class Recognizer:
       vocabulary: its symbols and languages.
     """
 
-    def __init__(
-        self, config: Wav2Vec2Config, vocabulary: Vocabulary | VocabularyBank, params: Params, forward: Forward
-    ):
+    def __init__(self, config: Wav2Vec2Config, vocabulary: AnyVocabulary, params: Params, forward: Forward):
         """Makes a recogniser of restored parameters.
 
         Args:

@@ -21,6 +21,7 @@ from mms_jax.decoding.long_audio import Windows
 from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
 from mms_jax.decoding.timestamps import Word, words_of_path
 from mms_jax.evaluate import evaluate
+from mms_jax.text.vocabulary import spell
 from mms_jax.train import train
 from mms_jax.windowed import Buckets
 
@@ -66,6 +67,13 @@ def test_evaluation_of_the_restored_checkpoint(run, tone_config):
     run[0].task = "asr"
 
 
+def test_evaluation_of_a_converted_bank_of_languages(run, fixture_file, tmp_path):
+    source = str(fixture_file("huggingface") / "ctc")
+    assert cli.main(["convert", source, str(tmp_path / "bank"), "--lang", "swh,eng"]) == 0
+    result = evaluate(run[0], str(tmp_path / "bank"))
+    assert set(result["by_language"]) == {"eng", "swh"} and result["undecodable"] == 0
+
+
 def test_transcripts_have_text_and_word_times(model, tone_table):
     files, texts, languages = tones(tone_table, 6)
     transcripts = model.transcribe(files, language=languages)
@@ -108,7 +116,7 @@ def test_long_recordings_are_stitched_frame_by_frame(run, model, tone_table, tmp
     # Attention sees other contexts, so that scores differ a little; decisions hardly do.
     assert np.mean(whole.argmax(axis=1) == logits.argmax(axis=1)) > 0.97
     [transcript] = model.transcribe([str(tmp_path / "long.wav")], language="eng")
-    assert transcript.text == model.vocabulary.decode(collapse(logits.argmax(axis=1)).tolist())
+    assert transcript.text == spell(collapse(logits.argmax(axis=1)).tolist(), model.vocabulary.tokens)
     assert transcript.seconds == pytest.approx(len(waveform) / 16_000)
 
 

@@ -36,7 +36,7 @@ from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.model import Wav2Vec2
-from mms_jax.text.vocabulary import WORD_TOKEN, Vocabulary, VocabularyBank, find_language, vocabulary_from_json
+from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, VocabularyBank, find_language, vocabulary_from_json
 
 ENGLISH = "eng"
 ANY_LANGUAGE = "und"  # ISO 639 for "undetermined": a recogniser whose files do not say what it was trained on
@@ -443,7 +443,7 @@ def config_fields(config: Wav2Vec2Config) -> dict[str, Any]:
 
 
 def _save_recogniser(
-    config: Wav2Vec2Config, vocabulary: Vocabulary | VocabularyBank, params: Params, folder: pathlib.Path
+    config: Wav2Vec2Config, vocabulary: AnyVocabulary, params: Params, folder: pathlib.Path
 ) -> dict[str, Any]:
     """Weights and vocabularies of a recogniser; returns what config.json says of them."""
     fields: dict[str, Any] = {"architectures": ["Wav2Vec2ForCTC"]}

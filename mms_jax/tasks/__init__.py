@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
 from mms_jax.tasks.asr.step import AsrTask
 from mms_jax.tasks.pretrain.step import PretrainTask
-from mms_jax.text.vocabulary import Vocabulary
+from mms_jax.text.vocabulary import AnyVocabulary, vocabulary_from_json
 
 Task = AsrTask | PretrainTask
 
@@ -22,7 +22,7 @@ def model_config(config: ConfigDict) -> Wav2Vec2Config:
     return geometry(config.model.geometry, **changes)
 
 
-def make_task(config: ConfigDict, vocabulary: Vocabulary | None, model: Wav2Vec2Config | None = None) -> Task:
+def make_task(config: ConfigDict, vocabulary: AnyVocabulary | None, model: Wav2Vec2Config | None = None) -> Task:
     """The task of an experiment.
 
     Args:
@@ -45,6 +45,6 @@ def make_task(config: ConfigDict, vocabulary: Vocabulary | None, model: Wav2Vec2
     raise ValueError(f"config.task={config.task!r}; choose pretrain or asr")
 
 
-def stored_vocabulary(description: dict[str, Any]) -> Vocabulary | None:
+def stored_vocabulary(description: dict[str, Any]) -> AnyVocabulary | None:
     """The vocabulary in a checkpoint's description, or None where its task has none."""
-    return Vocabulary.from_json(description["vocabulary"]) if "vocabulary" in description else None
+    return vocabulary_from_json(description["vocabulary"]) if "vocabulary" in description else None

@@ -37,7 +37,7 @@ class Vocabulary:
 
     @functools.cached_property
     def _numbers(self) -> dict[str, int]:
-        return {token: number for number, token in enumerate(self.tokens)} | {" ": self.tokens.index(WORD_TOKEN)}
+        return _numbers_of(self.tokens)
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -57,13 +57,10 @@ class Vocabulary:
         del language
         return self.tokens
 
-    def encode(self, text: str) -> list[int]:
+    def encode(self, text: str, language: str) -> list[int]:
         """Numbers of a normalised text; characters that the vocabulary lacks are left out."""
-        return [self._numbers[character] for character in text if character in self._numbers]
-
-    def decode(self, numbers: Sequence[int]) -> str:
-        """Text from numbers that were collapsed already; blanks say nothing."""
-        return spell(numbers, self.tokens)
+        del language
+        return _encode(text, self._numbers)
 
     @functools.cached_property
     def allowed(self) -> np.ndarray:
@@ -71,7 +68,7 @@ class Vocabulary:
         table = np.zeros((len(self.languages), len(self)), bool)
         table[:, :2] = True
         for row, alphabet in zip(table, self.alphabets.values()):
-            row[self.encode(alphabet)] = True
+            row[_encode(alphabet, self._numbers)] = True
         return table
 
     def to_json(self) -> dict[str, Any]:
@@ -110,6 +107,14 @@ class VocabularyBank:
         """The symbols of a language by number."""
         return self.tables[language]
 
+    def encode(self, text: str, language: str) -> list[int]:
+        """See Vocabulary."""
+        return _encode(text, self._numbers[language])
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str, dict[str, int]]:
+        return {language: _numbers_of(table) for language, table in self.tables.items()}
+
     @functools.cached_property
     def allowed(self) -> np.ndarray:
         """bool (languages, tokens): False where a language's table has ended."""
@@ -127,7 +132,19 @@ class VocabularyBank:
         return cls({language: tuple(table) for language, table in fields["tables"]})
 
 
-def vocabulary_from_json(fields: Mapping[str, Any]) -> Vocabulary | VocabularyBank:
+AnyVocabulary = Vocabulary | VocabularyBank
+
+
+def _numbers_of(tokens: Sequence[str]) -> dict[str, int]:
+    numbers = {token: number for number, token in enumerate(tokens)}
+    return numbers | {" ": numbers[WORD_TOKEN]} if WORD_TOKEN in numbers else numbers
+
+
+def _encode(text: str, numbers: Mapping[str, int]) -> list[int]:
+    return [numbers[character] for character in text if character in numbers]
+
+
+def vocabulary_from_json(fields: Mapping[str, Any]) -> AnyVocabulary:
     """The vocabulary in a checkpoint's description."""
     return VocabularyBank.from_json(fields) if "tables" in fields else Vocabulary.from_json(fields)
 

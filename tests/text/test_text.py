@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mms_jax.text.normalize import has_digits, normalize
-from mms_jax.text.vocabulary import Vocabulary
+from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, spell
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,16 @@ ALPHABETS = {"swh": "abc i", "rus": "жзи"}
 def test_vocabulary_round_trip():
     vocabulary = Vocabulary.from_alphabets(ALPHABETS)
     assert vocabulary.tokens[:2] == ("<pad>", "|")
-    assert vocabulary.decode(vocabulary.encode("abi cab")) == "abi cab"
-    assert vocabulary.encode("a?b") == vocabulary.encode("ab")
+    assert spell(vocabulary.encode("abi cab", "eng"), vocabulary.tokens) == "abi cab"
+    assert vocabulary.encode("a?b", "eng") == vocabulary.encode("ab", "eng")
     assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+
+def test_each_language_of_a_bank_has_numbers_of_its_own():
+    bank = VocabularyBank({"swh": ("<pad>", "|", "a", "b"), "eng": ("<pad>", "b", "a", "|")})
+    for language, numbers in (("swh", [2, 3, 1, 3]), ("eng", [2, 1, 3, 1])):
+        assert bank.encode("ab b", language) == numbers
+        assert spell(numbers, bank.tokens_of(language)) == "ab b"
 
 
 def test_each_language_writes_its_own_symbols():

@@ -6,24 +6,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import jiwer
+import numpy as np
 
 from mms_jax.decoding.greedy import collapse
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.tasks.asr.step import AsrTask, restrict_to_language
+from mms_jax.text.vocabulary import spell
 
 
 def make_predict(task: AsrTask, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Callable:
     """A jitted function from parameters and a batch to what scoring needs of it, on every process.
 
     Returns:
-      (params, batch) -> dict of symbols int (rows, frames), frames, item, and counted (rows,).
+      (params, batch) -> dict of symbols int (rows, frames), frames, item, language, and counted (rows,).
     """
 
     def predict(params: Params, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        logits, frames = model.bind(params)(batch["waveforms"], batch["lengths"])
+        logits, frames = model.bind(params)(batch["waveforms"], batch["lengths"], language=batch["language"])
         logits = restrict_to_language(logits, batch["language"], task.vocabulary)
         symbols = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        return {"symbols": symbols, "frames": frames} | {name: batch[name] for name in ("item", "counted")}
+        return {"symbols": symbols, "frames": frames} | {name: batch[name] for name in ("item", "language", "counted")}
 
     return jax.jit(predict, out_shardings=gathered)
 
@@ -35,9 +37,10 @@ def transcribe_batches(
     transcripts: dict[int, str] = {}
     for batch in batches:
         out = jax.device_get(predict(params, batch))
-        for symbols, frames, item, counted in zip(out["symbols"], out["frames"], out["item"], out["counted"]):
-            if counted:
-                transcripts[int(item)] = task.vocabulary.decode(collapse(symbols[:frames]).tolist())
+        for row in np.flatnonzero(out["counted"]):
+            symbols = collapse(out["symbols"][row, : out["frames"][row]])
+            tokens = task.vocabulary.tokens_of(task.vocabulary.languages[out["language"][row]])
+            transcripts[int(out["item"][row])] = spell(symbols.tolist(), tokens)
     return transcripts
 
 

@@ -12,7 +12,7 @@ from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
 from mms_jax.tasks.sums import Loss, Weighted
-from mms_jax.text.vocabulary import Vocabulary, VocabularyBank
+from mms_jax.text.vocabulary import AnyVocabulary
 
 Array = jax.Array
 
@@ -25,7 +25,7 @@ class AsrTask:
     name = "asr"
     needs_text = True
 
-    def __init__(self, model: Wav2Vec2Config, config: ConfigDict, dtype: jnp.dtype, vocabulary: Vocabulary):
+    def __init__(self, model: Wav2Vec2Config, config: ConfigDict, dtype: jnp.dtype, vocabulary: AnyVocabulary):
         """Keeps what the loss needs.
 
         Args:
@@ -82,7 +82,7 @@ class AsrTask:
         )
 
 
-def restrict_to_language(logits: Array, language: Array, vocabulary: Vocabulary | VocabularyBank) -> Array:
+def restrict_to_language(logits: Array, language: Array, vocabulary: AnyVocabulary) -> Array:
     """Takes the symbols that a row's language does not write out of the race.
 
     Args:
