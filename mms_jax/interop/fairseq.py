@@ -13,7 +13,7 @@ from mms_jax.interop import huggingface
 from mms_jax.interop.keys import ConversionError, Tensor
 from mms_jax.interop.torch_files import read_torch
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.text.vocabulary import find_language
+from mms_jax.text.languages import find_language
 
 # (pattern of fairseq's name, Hugging Face's), tried in order.
 _NAMES = tuple(

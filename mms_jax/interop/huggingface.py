@@ -36,7 +36,8 @@ from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.model import Wav2Vec2
-from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, VocabularyBank, find_language, vocabulary_from_json
+from mms_jax.text.languages import find_language
+from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, VocabularyBank, vocabulary_from_json
 
 ENGLISH = "eng"
 ANY_LANGUAGE = "und"  # ISO 639 for "undetermined": a recogniser whose files do not say what it was trained on

@@ -1,12 +1,13 @@
 """Symbols and their numbers, and which of them each language writes."""
 
 import dataclasses
-import difflib
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from mms_jax.text.languages import find_language
 
 BLANK_TOKEN = "<pad>"  # number 0, as in Hugging Face's MMS vocabularies
 WORD_TOKEN = "|"
@@ -153,20 +154,3 @@ def spell(numbers: Sequence[int], tokens: Sequence[str]) -> str:
     """Text from symbol numbers that were collapsed already; blanks and other marks say nothing."""
     symbols = (tokens[number] for number in numbers if tokens[number] not in SILENT_TOKENS)
     return " ".join("".join(" " if symbol == WORD_TOKEN else symbol for symbol in symbols).split())
-
-
-def find_language(language: str, known: Sequence[str]) -> int:
-    """The position of a language code in `known`.
-
-    Codes are ISO 639-3, some with the script that a text is written in: "uzb-script_latin".
-
-    Raises:
-      ValueError: it is not there; the message names the nearest codes, and the scripts of the same language.
-    """
-    if language in known:
-        return known.index(language)
-    root = language.split("-")[0]
-    scripts = [code for code in known if code.split("-")[0] == root]
-    near = scripts or difflib.get_close_matches(language, known, n=3, cutoff=0.5) or list(known[:12])
-    hint = "this language is written as" if scripts else "the nearest are" if len(known) > 12 else "it knows"
-    raise ValueError(f"no language {language!r} in this model; {hint} {', '.join(near)}")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mms_jax.text.languages import find_language
 from mms_jax.text.normalize import has_digits, normalize
 from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, spell
 
@@ -67,5 +68,25 @@ def test_each_language_writes_its_own_symbols():
 
 
 def test_unknown_language_lists_the_known():
-    with pytest.raises(ValueError, match="it knows rus, swh"):
+    with pytest.raises(ValueError, match=r"it knows rus \(Russian\), swh \(Swahili\)"):
         Vocabulary.from_alphabets(ALPHABETS).language_index("eng")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("swahili", r"you may mean swh \(Swahili\)"),
+        ("Kiswahili", "you may mean swh"),
+        ("sw", "you may mean swh"),
+        ("swa", "you may mean swh"),
+        ("ger", r"you may mean deu \(German\)"),
+        ("germen", "you may mean deu"),
+        ("uzb-script_arabic", "this language is written as uzb-script_cyrillic .*, uzb-script_latin"),
+        ("xyz", "it knows deu .*, swh"),
+    ],
+)
+def test_unknown_languages_are_answered_with_what_was_meant(wrong, told):
+    known = ["deu", "swh", "uzb-script_cyrillic", "uzb-script_latin", "qqq-made_up"]
+    assert find_language("swh", known) == 1
+    with pytest.raises(ValueError, match=f"no language '{wrong}' in this model; {told}"):
+        find_language(wrong, known)

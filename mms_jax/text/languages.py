@@ -1,0 +1,63 @@
+"""Codes and names of languages, for people who type one and not the other."""
+
+import difflib
+from collections.abc import Iterator, Sequence
+
+
+def find_language(language: str, known: Sequence[str]) -> int:
+    """The position of a language code in `known`.
+
+    Codes are ISO 639-3, some with the script that a text is written in: "uzb-script_latin".
+
+    Raises:
+      ValueError: it is not there; the message names the scripts of the same language, or the languages whose name, other
+        code or macrolanguage it is ("swahili", "sw", "swa" for swh), or the nearest codes and names.
+    """
+    if language in known:
+        return known.index(language)
+    root = language.split("-")[0]
+    if near := [code for code in known if code.split("-")[0] == root]:
+        hint = "this language is written as"
+    elif near := _named(language, known):
+        hint = "you may mean"
+    elif len(known) > 12:
+        near, hint = difflib.get_close_matches(language, known, n=3, cutoff=0.5) or list(known[:12]), "the nearest are"
+    else:
+        near, hint = list(known), "it knows"
+    raise ValueError(f"no language {language!r} in this model; {hint} {', '.join(map(_titled, near[:12]))}")
+
+
+def _named(query: str, known: Sequence[str]) -> list[str]:
+    """The codes that go by this name, or nearly."""
+    codes: dict[str, list[str]] = {}
+    for code in known:
+        for name in _names(code):
+            codes.setdefault(name.lower(), []).append(code)
+    close = difflib.get_close_matches(query.lower(), codes, n=3, cutoff=0.8) if len(query) > 3 else []
+    names = [query.lower()] if query.lower() in codes else close
+    return list(dict.fromkeys(code for name in names for code in codes[name]))
+
+
+def _names(code: str) -> Iterator[str]:
+    """English names without remarks in brackets, two-letter and bibliographic codes, the macrolanguage's too."""
+    import iso639  # its tables take half a second to load, and only mistakes need them
+
+    try:
+        language = iso639.Language.from_part3(code.split("-")[0])
+    except iso639.LanguageNotFoundError:
+        return
+    yield _bare(language.name)
+    yield from (_bare(other.print) for other in language.other_names or ())
+    yield from (part for part in (language.part1, language.part2b) if part)
+    if language.macrolanguage and language.macrolanguage != code:
+        yield language.macrolanguage
+        yield from _names(language.macrolanguage)
+
+
+def _titled(code: str) -> str:
+    name = next(_names(code), None)
+    return f"{code} ({name})" if name else code
+
+
+def _bare(name: str) -> str:
+    return name.split(" (")[0]
