@@ -22,12 +22,10 @@ import jax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
+from mms_jax.errors import CheckpointError
+
 PyTree = Any
 FOLDER = "checkpoints"
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written, found or read. The message names it and the fix."""
 
 
 class Checkpoints:

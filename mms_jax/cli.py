@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from mms_jax.audio.errors import AudioError
 from mms_jax.audio.inputs import audio_files
+from mms_jax.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mms_jax.decoding.beam import BeamSettings
@@ -73,14 +74,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (AudioError, OSError, ValueError, RuntimeError) as error:  # what this project raises for wrong input
+    except (CheckpointError, OSError, ValueError) as error:  # what this project raises for wrong input
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
 def _transcribe(arguments: argparse.Namespace) -> int:
     import mms_jax
-    from mms_jax.checkpoint import CheckpointError
     from mms_jax.recognizer import Recognizer
 
     beam = _beam_settings(arguments)
@@ -145,8 +145,7 @@ class _TranscriptWriter:
     def __call__(self, name: str, transcript: "Transcript") -> None:
         text = self._formatted(name, transcript)
         if self._folder is None:
-            titled = self._form == "text" and not self._single
-            tqdm.write(f"{name}\t{text}" if titled else text)
+            tqdm.write(_titled(name, text, single=self._single or self._form != "text"))
             return
         stem = "stdin" if name == "-" else pathlib.Path(name).stem
         self._taken[stem] += 1
@@ -159,12 +158,21 @@ class _TranscriptWriter:
 
         match self._form:
             case "json":
-                return json.dumps({"file": name, **dataclasses.asdict(transcript)}, ensure_ascii=False)
+                return _json_line(name, transcript)
             case "srt":
                 return to_srt(transcript.words)
             case "vtt":
                 return to_vtt(transcript.words)
         return transcript.text
+
+
+def _json_line(name: str, result: Any) -> str:
+    return json.dumps({"file": name, **dataclasses.asdict(result)}, ensure_ascii=False)
+
+
+def _titled(name: str, text: str, *, single: bool) -> str:
+    """A line for people; which file it is about is said where there are several."""
+    return text if single else f"{name}\t{text}"
 
 
 def _identify(arguments: argparse.Namespace) -> int:
@@ -174,10 +182,10 @@ def _identify(arguments: argparse.Namespace) -> int:
 
         def write(name: str, result: Any) -> None:
             if arguments.format == "json":
-                tqdm.write(json.dumps({"file": name, **dataclasses.asdict(result)}, ensure_ascii=False))
-                return
-            found = "  ".join(f"{language} {probability:.4f}" for language, probability in result.languages)
-            tqdm.write(found if len(named) == 1 else f"{name}\t{found}")
+                tqdm.write(_json_line(name, result))
+            else:
+                found = "  ".join(f"{language} {probability:.4f}" for language, probability in result.languages)
+                tqdm.write(_titled(name, found, single=len(named) == 1))
 
         results = model.identify_each([path for _, path in named], top=arguments.top)
         return _each("identify", [name for name, _ in named], results, write)
@@ -185,7 +193,6 @@ def _identify(arguments: argparse.Namespace) -> int:
 
 def _identifier(name: str):
     import mms_jax
-    from mms_jax.checkpoint import CheckpointError
     from mms_jax.encoders import Identifier
 
     model = mms_jax.load(name)

@@ -13,8 +13,7 @@ from flax import nnx
 from mms_jax.audio.errors import AudioError, all_or_raise
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.heads import ACTIVATIONS
-from mms_jax.models.wav2vec2.layers import linear
+from mms_jax.models.wav2vec2.heads import Wav2Vec2ForIdentification
 from mms_jax.models.wav2vec2.model import Wav2Vec2
 from mms_jax.windowed import WindowedModel
 
@@ -73,24 +72,19 @@ class Identifier:
           dtype: in which the encoder computes.
         """
         self.languages: tuple[str, ...] = tuple(description["languages"])
-        self._activation = ACTIVATIONS[description["activation"]]
-        self._classifier = params["classifier"]
-
-        def build(key: jax.Array) -> nnx.Module:
-            rngs = nnx.Rngs(params=key)
-            return nnx.Dict(
-                backbone=Wav2Vec2(config, dtype=dtype, rngs=rngs),
-                projection=linear(config.hidden, description["latent"], (None, None), dtype=jnp.float32, rngs=rngs),
+        model = FunctionalModel.abstract(
+            lambda key: Wav2Vec2ForIdentification(
+                config, description["latent"], len(self.languages), activation=description["activation"],
+                dtype=dtype, rngs=nnx.Rngs(params=key),
             )
-
-        model = FunctionalModel.abstract(build)
+        )  # fmt: skip
 
         def forward(params: Params, waveforms: jax.Array, lengths: jax.Array, _: jax.Array) -> jax.Array:
-            parts = model.bind(params)
-            return parts["projection"](parts["backbone"](waveforms, lengths).context.astype(jnp.float32))
+            return model.bind(params).project(waveforms, lengths)[0]
 
-        wanted = {name: params[name] for name in ("backbone", "projection")}
-        self._model = WindowedModel(config, wanted, forward)
+        params = jax.device_put(params)
+        self._model = WindowedModel(config, params, forward)
+        self._classify = jax.jit(lambda mean: model.bind(params).classify(mean))
 
     def identify(self, files: Sequence[str | os.PathLike], *, top: int = 3) -> list[Identification]:
         """The most probable languages of recordings of any format, rate and length.
@@ -112,17 +106,13 @@ class Identifier:
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Scores of every language: float32 (languages,) for each 16 kHz waveform."""
-        return [self._classify(latent.mean(axis=0)) for latent in self._model.on_waveforms(waveforms)]
+        return [np.asarray(self._classify(latent.mean(axis=0))) for latent in self._model.on_waveforms(waveforms)]
 
     def _best(self, sums: Sequence[tuple[np.ndarray, int]], top: int) -> list[tuple[str, float]]:
         mean = sum(total for total, _ in sums) / sum(frames for _, frames in sums)
         probabilities = np.asarray(jax.nn.softmax(self._classify(np.asarray(mean, np.float32))))
         best = np.argsort(-probabilities)[:top]
         return [(self.languages[number], float(probabilities[number])) for number in best]
-
-    def _classify(self, mean: np.ndarray) -> np.ndarray:
-        latent = np.asarray(self._activation(mean))
-        return latent @ np.asarray(self._classifier["kernel"]) + np.asarray(self._classifier["bias"])
 
 
 def _sum_over_frames(latent: np.ndarray) -> tuple[np.ndarray, int]:

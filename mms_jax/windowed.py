@@ -109,7 +109,7 @@ class WindowedModel:
 
         def windows() -> Iterator[Window]:
             for number, waveform in enumerate(waveforms):
-                normalized = normalize_waveform(np.asarray(waveform))
+                normalized = normalize_waveform(np.asarray(waveform), self._config.waveform_epsilon)
                 yield from self.cut(number, [normalized], len(normalized), languages[number] if languages else 0)
 
         outputs = dict(self.run(windows()))
@@ -142,7 +142,8 @@ class WindowedModel:
                     recording = Recording(file)
                     seconds[number] = recording.seconds
                     language = languages[number] if languages else 0
-                    yield from self.cut(number, recording.normalized_blocks(), recording.samples, language)
+                    blocks = recording.normalized_blocks(self._config.waveform_epsilon)
+                    yield from self.cut(number, blocks, recording.samples, language)
                 except AudioError as error:
                     results[number] = error
 

@@ -15,11 +15,11 @@ import mms_jax
 from mms_jax import cli
 from mms_jax.audio.errors import AudioError
 from mms_jax.audio.read import read_audio
-from mms_jax.checkpoint import CheckpointError
 from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.long_audio import Windows
 from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
 from mms_jax.decoding.timestamps import Word, words_of_path
+from mms_jax.errors import CheckpointError
 from mms_jax.evaluate import evaluate
 from mms_jax.text.vocabulary import spell
 from mms_jax.train import train

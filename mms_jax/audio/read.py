@@ -57,7 +57,7 @@ class Recording:
         if peak < SILENCE:
             raise AudioError(f"{self.path}: is silent (peak {peak:.1e}); check the microphone or the export")
         self._mean = total / self.samples
-        self._scale = 1.0 / np.sqrt(max(squares / self.samples - self._mean**2, 0.0) + NORM_EPSILON)
+        self._variance = max(squares / self.samples - self._mean**2, 0.0)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The waveform in consecutive float32 blocks, as recorded."""
@@ -67,10 +67,11 @@ class Recording:
         """All of it, float32 (samples,)."""
         return np.concatenate(list(self.blocks()))
 
-    def normalized_blocks(self) -> Iterator[np.ndarray]:
-        """Its blocks with the mean and the deviation of the whole recording taken out, as the models hear them."""
+    def normalized_blocks(self, epsilon: float = NORM_EPSILON) -> Iterator[np.ndarray]:
+        """Its blocks as `normalize_waveform` would give them: mean and deviation are those of the whole recording."""
+        scale = 1.0 / np.sqrt(self._variance + epsilon)
         for block in self.blocks():
-            yield ((block - self._mean) * self._scale).astype(np.float32)
+            yield ((block - self._mean) * scale).astype(np.float32)
 
 
 def read_audio(path: str | os.PathLike) -> np.ndarray:

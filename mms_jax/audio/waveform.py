@@ -4,7 +4,7 @@ import numpy as np
 import soxr
 
 SAMPLE_RATE = 16_000  # of every model of this project, in samples a second
-NORM_EPSILON = 1e-5  # fairseq's layer_norm over the waveform; Hugging Face uses 1e-7
+NORM_EPSILON = 1e-5  # fairseq's layer_norm over the waveform; Hugging Face has 1e-7
 
 
 def resample(waveform: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.ndarray:
@@ -23,15 +23,16 @@ def resample(waveform: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.n
     return soxr.resample(waveform, rate, target, quality="HQ").astype(np.float32, copy=False)
 
 
-def normalize_waveform(waveform: np.ndarray) -> np.ndarray:
+def normalize_waveform(waveform: np.ndarray, epsilon: float = NORM_EPSILON) -> np.ndarray:
     """Zero mean and unit variance over the whole recording, before any cropping or padding (fairseq's `normalize`).
 
     Args:
       waveform: float (samples,), not padded.
+      epsilon: added to the variance; quiet recordings hear the difference.
 
     Returns:
       float32 (samples,); zeros stay zeros.
     """
     waveform = waveform.astype(np.float64)
     centred = waveform - waveform.mean()
-    return (centred / np.sqrt(np.mean(centred**2) + NORM_EPSILON)).astype(np.float32)
+    return (centred / np.sqrt(np.mean(centred**2) + epsilon)).astype(np.float32)

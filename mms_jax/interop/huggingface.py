@@ -84,6 +84,7 @@ def model_config(fields: Mapping[str, Any], source: str) -> Wav2Vec2Config:
         projected=fields.get("proj_codevector_dim", 256),
         codebooks=fields.get("num_codevector_groups", 2),
         codes=fields.get("num_codevectors_per_group", 320),
+        waveform_epsilon=1e-7,
     )
 
 

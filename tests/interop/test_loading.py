@@ -3,6 +3,7 @@
 import http.server
 import json
 import pathlib
+import re
 import threading
 
 import numpy as np
@@ -45,6 +46,38 @@ def test_recogniser_speaks_many_languages_in_one_call(folder):
         alone = mms_jax.load(folder("ctc"), languages=[language]).logits([waveforms[number]], language=language)[0]
         np.testing.assert_allclose(together[number][:, : alone.shape[1]], alone, atol=1e-5)
         assert (together[number][:, alone.shape[1] :] < -1e8).all()
+
+
+@pytest.fixture
+def heard(folder, tmp_path):
+    """Quiet recordings with an offset, as files, and what transformers' feature extractor and models made of them."""
+    stored = np.load(folder("ctc") / "heard.npz")
+    waveforms = [stored[f"waveform_{number}"] for number in range(4)]
+    files = [str(tmp_path / f"{number}.wav") for number in range(4)]
+    for file, waveform in zip(files, waveforms):
+        soundfile.write(file, waveform, 16_000, subtype="FLOAT")
+    return stored, waveforms, files
+
+
+def test_recordings_get_the_logits_and_the_text_that_transformers_gives_them(folder, heard):
+    stored, waveforms, files = heard
+    languages = stored["languages"].tolist()
+    asr = mms_jax.load(folder("ctc"))
+    for number, logits in enumerate(asr.logits(waveforms, language=languages)):
+        expected = stored[f"logits_{number}"]
+        np.testing.assert_allclose(logits[:, : expected.shape[1]], expected, atol=1e-4)
+    # transformers writes marks such as <s>, which say nothing.
+    texts = [re.sub("<.*?>", "", text) for text in stored["texts"].tolist()]
+    assert [transcript.text for transcript in asr.transcribe(files, language=languages)] == texts
+
+
+def test_recordings_get_the_languages_that_transformers_gives_them(folder, heard):
+    stored = np.load(folder("lid") / "heard.npz")
+    for result, names, probabilities in zip(
+        mms_jax.load(folder("lid")).identify(heard[2]), stored["names"], stored["probabilities"]
+    ):
+        assert [name for name, _ in result.languages] == names.tolist()
+        np.testing.assert_allclose([probability for _, probability in result.languages], probabilities, atol=1e-4)
 
 
 @pytest.mark.parametrize("form", ["orbax", "huggingface"])

@@ -150,8 +150,16 @@ class Wav2Vec2ForIdentification(nnx.Module):
 
     def __call__(self, waveforms: Array, lengths: Array, *, key: Array | None = None) -> Array:
         """Waveforms and lengths as in Wav2Vec2 -> logits, float32 (batch, languages)."""
+        latent, frames = self.project(waveforms, lengths, key=key)
+        real = length_mask(frames, latent.shape[1])[:, :, None]
+        mean = jnp.sum(jnp.where(real, latent, 0.0), axis=1) / jnp.maximum(frames, 1)[:, None]
+        return self.classify(mean)
+
+    def project(self, waveforms: Array, lengths: Array, *, key: Array | None = None) -> tuple[Array, Array]:
+        """Latent vectors, float32 (batch, frames, latent), and the real frames of each row."""
         encoded = self.backbone(waveforms, lengths, key=key)
-        latent = self.projection(encoded.context.astype(jnp.float32))
-        real = length_mask(encoded.frames, latent.shape[1])[:, :, None]
-        mean = jnp.sum(jnp.where(real, latent, 0.0), axis=1) / jnp.maximum(encoded.frames, 1)[:, None]
+        return self.projection(encoded.context.astype(jnp.float32)), encoded.frames
+
+    def classify(self, mean: Array) -> Array:
+        """A recording's mean latent vector, (..., latent) -> logits, float32 (..., languages)."""
         return self.classifier(ACTIVATIONS[self.activation](mean))
