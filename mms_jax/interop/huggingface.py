@@ -5,16 +5,12 @@ recognisers vocab.json and adapter.{language}.safetensors.
 """
 
 import dataclasses
-import functools
 import json
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import safetensors
-import safetensors.numpy
 from flax import nnx
 
 from mms_jax.checkpoint import StoredModel
@@ -31,6 +27,7 @@ from mms_jax.interop.keys import (
     fill,
     spread,
 )
+from mms_jax.interop.safetensors_files import read_safetensors, save_safetensors
 from mms_jax.interop.torch_files import read_torch
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
@@ -188,25 +185,10 @@ def _codebook(config: Wav2Vec2Config) -> Layout:
 def read_tensors(path: pathlib.Path) -> dict[str, Tensor]:
     """The tensors of one .safetensors or .bin file, by the newer of two spellings; nothing is read yet."""
     if path.suffix == ".safetensors":
-        tensors = _read_safetensors(path)
+        tensors = read_safetensors(path)
     else:
         tensors = {name: value for name, value in read_torch(path).items() if isinstance(value, Tensor)}
     return {_respelled(name): tensor for name, tensor in tensors.items()}
-
-
-def _read_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (safetensors.SafetensorError, OSError) as error:
-        raise ConversionError(f"{path}: cannot be read ({error}); download it again") from error
-
-    def read(name: str) -> np.ndarray:
-        # Opened for each tensor: what is mapped stays in memory for as long as the file is open.
-        with safetensors.safe_open(path, framework="numpy") as file:
-            return file.get_tensor(name)
-
-    return {name: Tensor(shape, functools.partial(read, name)) for name, shape in shapes.items()}
 
 
 def _respelled(name: str) -> str:
@@ -410,13 +392,13 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
                 "id2label": labels,
                 "label2id": {label: number for number, label in labels.items()},
             }
-            _save_tensors(folder / "model.safetensors", spread(params, identification_entries(config)))
+            save_safetensors(folder / "model.safetensors", spread(params, identification_entries(config)))
         case "pretrain":
             fields |= {"architectures": ["Wav2Vec2ForPreTraining"]}
-            _save_tensors(folder / "model.safetensors", spread(params, pretraining_entries(config)))
+            save_safetensors(folder / "model.safetensors", spread(params, pretraining_entries(config)))
         case _:
             fields |= {"architectures": ["Wav2Vec2Model"]}
-            _save_tensors(folder / "model.safetensors", spread(params, backbone_entries(config, "")))
+            save_safetensors(folder / "model.safetensors", spread(params, backbone_entries(config, "")))
     _save_json(folder / "config.json", fields)
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": 16_000,
                  "padding_value": 0.0, "do_normalize": True, "return_attention_mask": True}  # fmt: skip
@@ -458,7 +440,7 @@ def _save_recogniser(
         for number, language in enumerate(vocabulary.languages):
             own = vocabulary.tokens_of(language)
             adapter = spread(params, language_entries(config, number, len(own)))
-            _save_tensors(folder / f"adapter.{language}.safetensors", adapter)
+            save_safetensors(folder / f"adapter.{language}.safetensors", adapter)
             numbers[language] = {token: place for place, token in enumerate(own)}
             if language == first:
                 tensors |= adapter
@@ -467,7 +449,7 @@ def _save_recogniser(
     else:
         tensors = spread(params, ctc_entries(config))
         _save_json(folder / "vocab.json", {token: number for number, token in enumerate(tokens)})
-    _save_tensors(folder / "model.safetensors", tensors)
+    save_safetensors(folder / "model.safetensors", tensors)
     tokenizer = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "processor_class": "Wav2Vec2Processor",
                  "word_delimiter_token": WORD_TOKEN, "pad_token": tokens[0],
                  "unk_token": "<unk>" if "<unk>" in tokens else tokens[0],
@@ -477,10 +459,6 @@ def _save_recogniser(
         tokenizer["target_lang"] = first
     _save_json(folder / "tokenizer_config.json", tokenizer)
     return fields | {"vocab_size": len(tokens)}
-
-
-def _save_tensors(path: pathlib.Path, tensors: dict[str, np.ndarray]) -> None:
-    safetensors.numpy.save_file(tensors, path, metadata={"format": "pt"})
 
 
 def _save_json(path: pathlib.Path, fields: Mapping[str, Any]) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jax import export
 
 from mms_jax.checkpoint import StoredModel
 from mms_jax.interop.keys import ConversionError
+from mms_jax.interop.safetensors_files import read_safetensors, save_safetensors
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.recognizer import Recognizer, scorer
 from mms_jax.text.vocabulary import vocabulary_from_json
@@ -60,7 +59,7 @@ def save_program(stored: StoredModel, folder: pathlib.Path, dtype: str = "float3
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROGRAM).write_bytes(program.serialize())
     weights = {"/".join(path): np.asarray(leaf) for path, leaf in _flat(stored.params)}
-    safetensors.numpy.save_file(weights, folder / WEIGHTS)
+    save_safetensors(folder / WEIGHTS, weights)
     description = {"model": config.to_json(), "vocabulary": stored.description["vocabulary"], "jax": jax.__version__}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -99,11 +98,10 @@ def _flat(tree: Any, path: tuple[str, ...] = ()):
 
 def _read_weights(path: pathlib.Path) -> dict[str, Any]:
     params: dict[str, Any] = {}
-    with safetensors.safe_open(path, framework="numpy") as file:
-        for name in file.keys():  # noqa: SIM118 (no mapping)
-            *parents, last = name.split("/")
-            place = params
-            for key in parents:
-                place = place.setdefault(key, {})
-            place[last] = jax.device_put(file.get_tensor(name))
+    for name, tensor in read_safetensors(path).items():
+        *parents, last = name.split("/")
+        place = params
+        for key in parents:
+            place = place.setdefault(key, {})
+        place[last] = jax.device_put(tensor.read())
     return params
