@@ -43,11 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     search = transcribe.add_argument_group("beam search", "with any of --lm, --hot-words and --beam; for one language")
     search.add_argument("--lm", metavar="FILE", help="KenLM model, .arpa or binary")
-    search.add_argument("--lm-unit", choices=("word", "character"), default="word", help="what it counts")
+    search.add_argument("--lm-unit", choices=("word", "character"), help="what it counts (default: word)")
     search.add_argument("--lexicon", metavar="FILE", help="its known words, one a line (default: those of an .arpa)")
     search.add_argument("--hot-words", metavar="W1,W2", help="words to prefer, such as names")
-    search.add_argument("--lm-weight", type=float, default=0.5, help="factor on its log probabilities (default: 0.5)")
-    search.add_argument("--word-score", type=float, default=1.5, help="added for each word (default: 1.5)")
+    search.add_argument("--lm-weight", type=float, help="factor on its log probabilities (default: 0.5)")
+    search.add_argument("--word-score", type=float, help="added for each word (default: 1.5)")
     search.add_argument("--beam", type=int, help="hypotheses to keep (default: 100)")
 
     identify = commands.add_parser("identify", help="which languages recordings are in")
@@ -108,17 +108,16 @@ def _transcribe(arguments: argparse.Namespace) -> int:
 def _beam_settings(arguments: argparse.Namespace) -> "BeamSettings | None":
     from mms_jax.decoding.beam import BeamSettings
 
-    if not (arguments.lm or arguments.lexicon or arguments.hot_words or arguments.beam):
-        return None
-    return BeamSettings(
-        lm=arguments.lm,
-        unit=arguments.lm_unit,
-        lexicon=arguments.lexicon,
-        hot_words=tuple(arguments.hot_words.split(",")) if arguments.hot_words else (),
-        lm_weight=arguments.lm_weight,
-        word_score=arguments.word_score,
-        beam=arguments.beam or BeamSettings.beam,
-    )
+    of_lm = {"unit": arguments.lm_unit, "lexicon": arguments.lexicon, "lm_weight": arguments.lm_weight,
+             "word_score": arguments.word_score}  # fmt: skip
+    given = {name: value for name, value in of_lm.items() if value is not None}
+    if given and not arguments.lm:
+        raise ValueError("--lm-unit, --lexicon, --lm-weight and --word-score belong to a language model; give --lm")
+    if arguments.hot_words:
+        given["hot_words"] = tuple(arguments.hot_words.split(","))
+    if arguments.beam is not None:
+        given["beam"] = arguments.beam
+    return BeamSettings(lm=arguments.lm, **given) if given or arguments.lm else None
 
 
 def _identified(arguments: argparse.Namespace, paths: Sequence[str]) -> list[str]:

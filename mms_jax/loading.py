@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from mms_jax.checkpoint import CheckpointError, StoredModel, load_model
-from mms_jax.interop import fairseq, hub, huggingface
+from mms_jax.interop import fairseq, hub, huggingface, stablehlo
 
 
 def find_model(model: str | os.PathLike, languages: Sequence[str] | None = None) -> StoredModel:
@@ -21,6 +21,8 @@ def find_model(model: str | os.PathLike, languages: Sequence[str] | None = None)
       CheckpointError, ConversionError: nothing there that can be read. ValueError: an unknown language.
     """
     path = pathlib.Path(model).expanduser()
+    if stablehlo.is_folder(path):
+        raise CheckpointError(f"{model} is an export, which only `transcribe` runs; give the model that it was made of")
     if path.is_file():
         return fairseq.load_file(path, languages)
     if huggingface.is_folder(path):

@@ -272,5 +272,7 @@ def test_hot_words_and_language_models_are_flags(run, tone_table, tmp_path, caps
     assert plain.replace(" ", "") == texts[0].replace(" ", "")
     assert cli.main([*command, "--lm", str(tmp_path / "none.arpa")]) == 1
     assert "none.arpa: no such file" in capsys.readouterr().err
+    assert cli.main([*command, "--lm-weight", "2"]) == 1
+    assert "give --lm" in capsys.readouterr().err
     assert cli.main([*command, "--hot-words", "9"]) == 1
     assert "this language's symbols lack 9" in capsys.readouterr().err

@@ -122,7 +122,9 @@ class BeamDecoder:
                 unigrams=_read_lexicon(settings.lexicon) if settings.lexicon else None,
             )  # fmt: skip
         except (ValueError, UnicodeDecodeError) as error:
-            raise LanguageModelError(f"{settings.lm}: is no KenLM model that can be read ({error})") from error
+            raise LanguageModelError(
+                f"{settings.lm}: is no KenLM model that can be read ({str(error).splitlines()[0]})"
+            ) from error
 
     def _word(self, word: str, frames: tuple[int, int], probabilities: np.ndarray) -> Word:
         start, end = frames[0], max(frames[1], frames[0] + 1)
@@ -148,7 +150,9 @@ def _character_search(tokens: Sequence[str], settings: BeamSettings) -> Any:
     try:
         lm = KenLM(settings.lm, dictionary)
     except RuntimeError as error:
-        raise LanguageModelError(f"{settings.lm}: is no KenLM model that can be read ({error})") from error
+        raise LanguageModelError(
+            f"{settings.lm}: is no KenLM model that can be read ({str(error).splitlines()[0]})"
+        ) from error
     options = LexiconFreeDecoderOptions(
         beam_size=settings.beam, beam_size_token=len(tokens), beam_threshold=50.0, lm_weight=settings.lm_weight,
         sil_score=0.0, log_add=False, criterion_type=CriterionType.CTC,

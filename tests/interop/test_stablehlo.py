@@ -62,6 +62,8 @@ def test_what_cannot_be_exported_or_read_is_named(source, exported, tmp_path, ca
     assert "only recognisers are exported, this model's task is 'lid'" in capsys.readouterr().err
     assert cli.main(["export", str(source), str(exported)]) == 1
     assert "choose a new folder" in capsys.readouterr().err
+    assert cli.main(["convert", str(exported), str(tmp_path / "again")]) == 1
+    assert "give the model that it was made of" in capsys.readouterr().err
     for name in ("model.stablehlo", "export.json", "weights.safetensors"):
         (tmp_path / name).write_bytes((exported / name).read_bytes()[:100])
     with pytest.raises(ConversionError, match="export the model again"):
