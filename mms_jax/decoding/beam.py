@@ -15,6 +15,7 @@ from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.timestamps import FRAME_SECONDS, Word, words_of_path
 from mms_jax.text.vocabulary import SILENT_TOKENS, WORD_TOKEN, spell
 
+_UNREADABLE = "{}: is no KenLM model that can be read; give an .arpa file, or what KenLM's build_binary made of it"
 _NEVER = -1e9  # the score of symbols that say nothing, such as <s>
 
 
@@ -122,9 +123,7 @@ class BeamDecoder:
                 unigrams=_read_lexicon(settings.lexicon) if settings.lexicon else None,
             )  # fmt: skip
         except (ValueError, UnicodeDecodeError) as error:
-            raise LanguageModelError(
-                f"{settings.lm}: is no KenLM model that can be read ({str(error).splitlines()[0]})"
-            ) from error
+            raise LanguageModelError(_UNREADABLE.format(settings.lm)) from error
 
     def _word(self, word: str, frames: tuple[int, int], probabilities: np.ndarray) -> Word:
         start, end = frames[0], max(frames[1], frames[0] + 1)
@@ -150,9 +149,7 @@ def _character_search(tokens: Sequence[str], settings: BeamSettings) -> Any:
     try:
         lm = KenLM(settings.lm, dictionary)
     except RuntimeError as error:
-        raise LanguageModelError(
-            f"{settings.lm}: is no KenLM model that can be read ({str(error).splitlines()[0]})"
-        ) from error
+        raise LanguageModelError(_UNREADABLE.format(settings.lm)) from error
     options = LexiconFreeDecoderOptions(
         beam_size=settings.beam, beam_size_token=len(tokens), beam_threshold=50.0, lm_weight=settings.lm_weight,
         sil_score=0.0, log_add=False, criterion_type=CriterionType.CTC,
