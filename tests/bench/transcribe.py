@@ -35,7 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--files", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peer_batch", type=int, default=1, help="transformers' batch, files of similar length together")
+    parser.add_argument(
+        "--peer_batch", type=int, default=1, help="transformers' batch, files of similar length together"
+    )
     parser.add_argument("--side", choices=("make", "mms_jax", "transformers"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
