@@ -33,8 +33,9 @@ def load(
     # Imported here, so that workers which need only `mms_jax.audio` do not load JAX, and exported models no model code.
     from mms_jax.interop import stablehlo
 
-    if stablehlo.is_folder(pathlib.Path(model).expanduser()):
-        return stablehlo.load_program(pathlib.Path(model).expanduser())
+    path = pathlib.Path(model).expanduser()
+    if stablehlo.is_folder(path):
+        return stablehlo.load_program(path)
 
     import jax.numpy as jnp
 

@@ -102,7 +102,7 @@ class Identifier:
         def finish(_: int, sums: list[tuple[np.ndarray, int]], seconds: float) -> Identification:
             return Identification(self._best(sums, top), seconds)
 
-        yield from self._model.on_files(files, _sum_over_frames, finish)
+        return self._model.on_files(files, _sum_over_frames, finish)
 
     def logits(self, waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Scores of every language: float32 (languages,) for each 16 kHz waveform."""

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jax import export
 
 from mms_jax.checkpoint import StoredModel
@@ -58,8 +59,8 @@ def save_program(stored: StoredModel, folder: pathlib.Path, dtype: str = "float3
     program = export.export(jax.jit(forward), platforms=PLATFORMS)(*arguments)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / PROGRAM).write_bytes(program.serialize())
-    weights = {"/".join(path): np.asarray(leaf) for path, leaf in _flat(stored.params)}
-    save_safetensors(folder / WEIGHTS, weights)
+    weights = traverse_util.flatten_dict(stored.params, sep="/")
+    save_safetensors(folder / WEIGHTS, {name: np.asarray(leaf) for name, leaf in weights.items()})
     description = {"model": config.to_json(), "vocabulary": stored.description["vocabulary"], "jax": jax.__version__}
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -73,7 +74,8 @@ def load_program(folder: pathlib.Path) -> Recognizer:
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         program = export.deserialize(bytearray((folder / PROGRAM).read_bytes()))
-        params = _read_weights(folder / WEIGHTS)
+        weights = {name: jax.device_put(tensor.read()) for name, tensor in read_safetensors(folder / WEIGHTS).items()}
+        params = traverse_util.unflatten_dict(weights, sep="/")
         config = Wav2Vec2Config.from_json(description["model"])
         vocabulary = vocabulary_from_json(description["vocabulary"])
     except Exception as error:  # flatbuffers, JSON and safetensors fail in many ways for damaged files
@@ -86,22 +88,3 @@ def load_program(folder: pathlib.Path) -> Recognizer:
         return program.call(params, waveforms[:, :whole], lengths, language)
 
     return Recognizer(config, vocabulary, params, forward)
-
-
-def _flat(tree: Any, path: tuple[str, ...] = ()):
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, (*path, key))
-        else:
-            yield (*path, key), value
-
-
-def _read_weights(path: pathlib.Path) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    for name, tensor in read_safetensors(path).items():
-        *parents, last = name.split("/")
-        place = params
-        for key in parents:
-            place = place.setdefault(key, {})
-        place[last] = jax.device_put(tensor.read())
-    return params
