@@ -98,8 +98,6 @@ def _transcribe(arguments: argparse.Namespace) -> int:
                 f"{arguments.model} does not recognise speech; fine-tune it first: python -m mms_jax.train "
                 f"--config=configs/asr_phrases.py --workdir=DIR --config.init_from={arguments.model}"
             )
-        for language in wanted:
-            model.vocabulary.language_index(language)
         results = model.transcribe_each(paths, language=languages, beam=beam)
         write = _TranscriptWriter(arguments.format, arguments.output_dir, single=len(named) == 1)
         return _each("transcribe", [name for name, _ in named], results, write)
