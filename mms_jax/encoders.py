@@ -115,5 +115,5 @@ class Identifier:
         return [(self.languages[number], float(probabilities[number])) for number in best]
 
 
-def _sum_over_frames(latent: np.ndarray) -> tuple[np.ndarray, int]:
+def _sum_over_frames(_: int, latent: np.ndarray) -> tuple[np.ndarray, int]:
     return latent.sum(axis=0, dtype=np.float64), len(latent)

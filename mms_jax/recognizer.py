@@ -1,7 +1,7 @@
 """Recognition with a restored model: files or waveforms in, text with word times out."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -118,7 +118,18 @@ class Recognizer:
             text, words = decoders[languages[number]].decode(np.concatenate(pieces))
             return Transcript(text, self.languages[languages[number]], seconds, words)
 
-        return self._model.on_files(files, _log_softmax, search, languages)
+        return self._model.on_files(files, lambda _, logits: log_softmax(logits), search, languages)
+
+    def score_files(
+        self,
+        files: Sequence[str],
+        reduce: Callable[[int, np.ndarray], Any],
+        finish: Callable[[int, list[Any], float], Any],
+        language: str,
+        listen: Callable[[int, np.ndarray], None],
+    ) -> Iterator[Any]:
+        """Runs recordings of one language, see `WindowedModel.on_files`; `reduce` is given logits (frames, vocabulary)."""
+        return self._model.on_files(files, reduce, finish, self._languages(language, len(files)), listen)
 
     def logits(self, waveforms: Sequence[np.ndarray], *, language: str | Sequence[str]) -> list[np.ndarray]:
         """Scores of every symbol at every frame.
@@ -153,11 +164,12 @@ class Recognizer:
         )
 
 
-def _best_path(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best_path(_: int, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The best symbol of each frame and its probability: hours of logits would not fit."""
-    return logits.argmax(axis=-1).astype(np.int32), np.exp(_log_softmax(logits).max(axis=-1))
+    return logits.argmax(axis=-1).astype(np.int32), np.exp(log_softmax(logits).max(axis=-1))
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log probabilities, over the last axis."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -118,9 +118,10 @@ class WindowedModel:
     def on_files(
         self,
         files: Sequence[str | os.PathLike],
-        reduce: Callable[[np.ndarray], Any],
+        reduce: Callable[[int, np.ndarray], Any],
         finish: Callable[[int, list[Any], float], Result],
         languages: Sequence[int] | None = None,
+        listen: Callable[[int, np.ndarray], None] = lambda number, block: None,
     ) -> Iterator[Result | AudioError]:
         """Runs recordings of any format, rate and length, which never lie in memory whole.
 
@@ -129,12 +130,18 @@ class WindowedModel:
           reduce: see `run`.
           finish: (number of the file, reduced outputs of its windows, its seconds) -> what is yielded for it.
           languages: a position for each.
+          listen: called with the number of the file and each block of its waveform, in their order, as it is read.
 
         Yields:
           A result for each file in the order of the files; an AudioError for one that cannot be used.
         """
         results: dict[int, Result | AudioError] = {}
         seconds: dict[int, float] = {}
+
+        def heard(number: int, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            for block in blocks:
+                listen(number, block)
+                yield block
 
         def windows() -> Iterator[Window]:
             for number, file in enumerate(files):
@@ -143,7 +150,7 @@ class WindowedModel:
                     seconds[number] = recording.seconds
                     language = languages[number] if languages else 0
                     blocks = recording.normalized_blocks(self._config.waveform_epsilon)
-                    yield from self.cut(number, blocks, recording.samples, language)
+                    yield from self.cut(number, heard(number, blocks), recording.samples, language)
                 except AudioError as error:
                     results[number] = error
 
@@ -158,13 +165,14 @@ class WindowedModel:
             following += 1
 
     def run(
-        self, windows: Iterable[Window], reduce: Callable[[np.ndarray], Any] = lambda output: output
+        self, windows: Iterable[Window], reduce: Callable[[int, np.ndarray], Any] = lambda recording, output: output
     ) -> Iterator[tuple[int, list[Any]]]:
         """Runs windows, those of similar length together, from whatever recordings they are.
 
         Args:
           windows: of recordings one after another, as `cut` gives them.
-          reduce: applied to each window's output (frames, ...), context trimmed, before it is kept.
+          reduce: applied to the number of a window's recording and its output (frames, ...), context trimmed, before it
+            is kept.
 
         Yields:
           A recording's number and the reduced outputs of its windows in their order, as soon as it is complete.
@@ -173,7 +181,7 @@ class WindowedModel:
         counts: dict[int, int] = {}
         for window, output in self._batches(windows):
             recording = window.recording
-            pieces[recording][window.number] = reduce(output)
+            pieces[recording][window.number] = reduce(recording, output)
             if window.last:
                 counts[recording] = window.number + 1
             if len(pieces[recording]) == counts.get(recording):

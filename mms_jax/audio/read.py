@@ -67,8 +67,11 @@ class Recording:
         """All of it, float32 (samples,)."""
         return np.concatenate(list(self.blocks()))
 
-    def normalized_blocks(self, epsilon: float = NORM_EPSILON) -> Iterator[np.ndarray]:
+    def normalized_blocks(self, epsilon: float | None = NORM_EPSILON) -> Iterator[np.ndarray]:
         """Its blocks as `normalize_waveform` would give them: mean and deviation are those of the whole recording."""
+        if epsilon is None:
+            yield from self.blocks()
+            return
         scale = 1.0 / np.sqrt(self._variance + epsilon)
         for block in self.blocks():
             yield ((block - self._mean) * scale).astype(np.float32)

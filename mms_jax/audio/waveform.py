@@ -23,16 +23,18 @@ def resample(waveform: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.n
     return soxr.resample(waveform, rate, target, quality="HQ").astype(np.float32, copy=False)
 
 
-def normalize_waveform(waveform: np.ndarray, epsilon: float = NORM_EPSILON) -> np.ndarray:
+def normalize_waveform(waveform: np.ndarray, epsilon: float | None = NORM_EPSILON) -> np.ndarray:
     """Zero mean and unit variance over the whole recording, before any cropping or padding (fairseq's `normalize`).
 
     Args:
       waveform: float (samples,), not padded.
-      epsilon: added to the variance; quiet recordings hear the difference.
+      epsilon: added to the variance; quiet recordings hear the difference. None leaves the waveform as recorded.
 
     Returns:
       float32 (samples,); zeros stay zeros.
     """
+    if epsilon is None:
+        return waveform.astype(np.float32)
     waveform = waveform.astype(np.float64)
     centred = waveform - waveform.mean()
     return (centred / np.sqrt(np.mean(centred**2) + epsilon)).astype(np.float32)

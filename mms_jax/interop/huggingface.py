@@ -33,11 +33,10 @@ from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.model import Wav2Vec2
-from mms_jax.text.languages import find_language
+from mms_jax.text.languages import ANY_LANGUAGE, find_language
 from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, VocabularyBank, vocabulary_from_json
 
 ENGLISH = "eng"
-ANY_LANGUAGE = "und"  # ISO 639 for "undetermined": a recogniser whose files do not say what it was trained on
 _DOWN = "adapter_layer.linear_1.weight"
 # Written by old and new versions of PyTorch for the same thing.
 _SPELLINGS = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}

@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterator, Sequence
 
+ANY_LANGUAGE = "und"  # ISO 639 for "undetermined": a recogniser that knows no languages
+
 
 def find_language(language: str, known: Sequence[str]) -> int:
     """The position of a language code in `known`.

@@ -150,6 +150,17 @@ def vocabulary_from_json(fields: Mapping[str, Any]) -> AnyVocabulary:
     return VocabularyBank.from_json(fields) if "tables" in fields else Vocabulary.from_json(fields)
 
 
+def readable_symbols(vocabulary: AnyVocabulary, language: str) -> dict[str, int]:
+    """The symbols that a language's text can hold, in lower case, with their numbers; the word boundary is one of them."""
+    allowed = vocabulary.allowed[vocabulary.language_index(language)]
+    found = [
+        (token, number)
+        for number, token in enumerate(vocabulary.tokens_of(language))
+        if number > 0 and allowed[number] and token not in SILENT_TOKENS
+    ]
+    return {token.lower(): number for token, number in found} | dict(found)
+
+
 def spell(numbers: Sequence[int], tokens: Sequence[str]) -> str:
     """Text from symbol numbers that were collapsed already; blanks and other marks say nothing."""
     symbols = (tokens[number] for number in numbers if tokens[number] not in SILENT_TOKENS)

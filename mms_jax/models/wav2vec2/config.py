@@ -29,7 +29,7 @@ class Wav2Vec2Config:
       layerdrop: probability that a layer is skipped in a training step.
       feature_gradient_scale: factor on the gradient into the extractor; 0 freezes it at no cost.
       waveform_epsilon: added to the waveform's variance when it is normalised for inference; 1e-5 in fairseq, 1e-7 in
-        Hugging Face's feature extractor.
+        Hugging Face's feature extractor; None where the model hears waveforms as they were recorded.
       extractor_chunk: frames that the extractor computes at a time; 0 for all. The same numbers, in less memory.
       attention_chunk: heads that attend at a time; 0 for all. The same numbers, in less memory.
       remat: what the backward pass recomputes: "none", "dots" (all but matrix products), "full" (each layer).
@@ -56,7 +56,7 @@ class Wav2Vec2Config:
     feature_dropout: float = 0.0
     layerdrop: float = 0.0
     feature_gradient_scale: float = 1.0
-    waveform_epsilon: float = 1e-5
+    waveform_epsilon: float | None = 1e-5
     extractor_chunk: int = 0
     attention_chunk: int = 0
     remat: str = "none"

@@ -1,0 +1,138 @@
+"""Whole chapters: recordings and their texts in, verses with times and scores out."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mms_jax.alignment.errors import AlignmentError
+from mms_jax.alignment.spans import Path, Verse, verse_spans
+from mms_jax.alignment.text import ChapterText, read_chapter_text
+from mms_jax.alignment.viterbi import align_ctc
+from mms_jax.audio.errors import AudioError
+from mms_jax.audio.levels import LevelMeter
+from mms_jax.recognizer import Recognizer, log_softmax
+from mms_jax.text.languages import ANY_LANGUAGE
+from mms_jax.text.vocabulary import readable_symbols
+
+# The star is a symbol that anything can be. MMS gives it probability 1; a little less leaves silences to the blank, whose
+# frames are then divided between neighbours, and keeps the star to what was really said.
+STAR_LOG_PROB = math.log(0.9)
+BLANK = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Chapter:
+    """An aligned recording.
+
+    Attributes:
+      language: ISO 639-3, as asked for.
+      seconds: the recording's length.
+      score: the mean over all verses' frames, see Span.
+      verses: one for each line of the text.
+      dropped: what the aligner could not read and how often it came, characters and words.
+      path: int32 (frames,), the symbol of each frame; the star is number len(vocabulary).
+    """
+
+    language: str
+    seconds: float
+    score: float | None
+    verses: list[Verse]
+    dropped: dict[str, int]
+    path: np.ndarray = dataclasses.field(repr=False)
+
+
+def align_chapters(
+    recognizer: Recognizer,
+    files: Sequence[str],
+    texts: Sequence[Sequence[str]],
+    language: str,
+    *,
+    as_released: bool = False,
+) -> Iterator[Chapter | AudioError | AlignmentError]:
+    """Aligns recordings of any format, rate and length with their texts.
+
+    Args:
+      recognizer: any CTC model.
+      files: paths of the recordings.
+      texts: the lines of each, one verse a line.
+      language: ISO 639-3. A model that knows no languages, such as MMS's aligner, takes any.
+      as_released: see `normalize_mms`.
+
+    Yields:
+      For each file, in order, a chapter, or what is wrong with it.
+
+    Raises:
+      ValueError: the model does not know the language.
+    """
+    spoken = ANY_LANGUAGE if recognizer.languages == (ANY_LANGUAGE,) else language
+    symbols = readable_symbols(recognizer.vocabulary, spoken)
+    star = len(recognizer.vocabulary)
+    read: list[ChapterText | AlignmentError] = []
+    for file, lines in zip(files, texts, strict=True):
+        try:
+            read.append(read_chapter_text(lines, language, symbols, star, as_released=as_released))
+        except AlignmentError as error:
+            read.append(AlignmentError(f"{file}: {error}"))
+    usable = [(file, text) for file, text in zip(files, read) if isinstance(text, ChapterText)]
+    aligned = _align(recognizer, [file for file, _ in usable], [text for _, text in usable], language, spoken)
+    for text in read:
+        yield next(aligned) if isinstance(text, ChapterText) else text
+
+
+def _align(
+    recognizer: Recognizer, files: list[str], texts: list[ChapterText], language: str, spoken: str
+) -> Iterator[Chapter | AudioError | AlignmentError]:
+    star = len(recognizer.vocabulary)
+    meters: dict[int, LevelMeter] = collections.defaultdict(LevelMeter)
+    # Of each frame only what can matter is kept: the blank, the text's symbols, and the best of all.
+    columns = [np.unique([BLANK, *text.labels[text.labels != star]]) for text in texts]
+
+    def reduce(number: int, logits: np.ndarray) -> np.ndarray:
+        scores = log_softmax(logits)
+        return np.concatenate([scores[:, columns[number]], scores.max(axis=1, keepdims=True)], axis=1)
+
+    def finish(number: int, pieces: list[np.ndarray], seconds: float) -> Chapter | AlignmentError:
+        levels = meters.pop(number).levels()
+        try:
+            return _chapter(texts[number], columns[number], star, np.concatenate(pieces), levels, language, seconds)
+        except AlignmentError as error:
+            return AlignmentError(f"{files[number]}: {error}")
+
+    return recognizer.score_files(files, reduce, finish, spoken, lambda number, block: meters[number].add(block))
+
+
+def _chapter(
+    text: ChapterText, columns: np.ndarray, star: int, scores: np.ndarray, levels: np.ndarray, language: str,
+    seconds: float,
+) -> Chapter:  # fmt: skip
+    best = scores[:, -1].copy()
+    log_probs = scores  # the last column, read already, becomes the star's
+    log_probs[:, -1] = STAR_LOG_PROB
+    symbols = np.append(columns, star)
+    alignment = align_ctc(log_probs, np.searchsorted(symbols, text.labels), blank=BLANK)
+    chosen = np.take_along_axis(log_probs, alignment.labels[:, None], axis=1)[:, 0]
+    path = symbols[alignment.labels].astype(np.int32)
+    loss = np.where(path == star, np.nan, chosen - best)
+    verses = verse_spans(text, Path(alignment.positions, loss, levels))
+    heard = loss[~np.isnan(loss)]
+    score = float(heard.mean()) if len(heard) else None
+    return Chapter(language, seconds, score, verses, text.dropped, path)
+
+
+def to_json(chapter: Chapter) -> dict[str, Any]:
+    """Plain types: everything but the path, times to the millisecond."""
+    fields = dataclasses.asdict(dataclasses.replace(chapter, path=np.zeros(0)))
+    del fields["path"]
+    return _rounded(fields)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return round(value, 4) if isinstance(value, float) else value

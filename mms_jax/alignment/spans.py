@@ -1,0 +1,138 @@
+"""From a path to verses, words and characters with times and scores.
+
+A CTC path says on which frames a character's symbol was seen, which is short; the frames between two symbols belong to
+neither. Neighbours meet in the middle of them, unless there is a silence: it begins where the one ends, and ends where
+the other begins. Clips are cut in the middle of the silence.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from mms_jax.alignment.text import ChapterText, WordText
+from mms_jax.audio.levels import silences
+from mms_jax.decoding.timestamps import FRAME_SECONDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Span:
+    """Something that was said.
+
+    Attributes:
+      text: what.
+      start, end: seconds from the beginning of the recording.
+      score: the mean over its frames of log P(path) - log P(best symbol) (Pratap et al. 2023, section 3.1), at most 0,
+        which is certain. None where there is nothing to judge: digits, empty lines.
+    """
+
+    text: str
+    start: float
+    end: float
+    score: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignedWord(Span):
+    """A word, normalised, or neighbouring words that cannot be read, such as digits.
+
+    Attributes:
+      characters: its characters; letters that are one sound in Latin letters stay together.
+    """
+
+    characters: list[Span]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verse(Span):
+    """A line of the text.
+
+    Attributes:
+      text: as given. Start and end are those of the speech.
+      cut_start, cut_end: where a clip of it is cut: the silence to its neighbours is divided. Its score is of all frames
+        between the cuts, so that what was said there and is not in the text lowers it.
+      normalized: the text that was aligned; "" where nothing was.
+      readable: whether all of it was heard as symbols: no digits, no word under the star.
+      words: its words.
+    """
+
+    cut_start: float
+    cut_end: float
+    normalized: str
+    readable: bool
+    words: list[AlignedWord]
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """An aligned chapter, frame by frame.
+
+    Attributes:
+      positions: int (frames,), which label of the text; -1 for blanks.
+      loss: float (frames,), log P(path) - log P(best symbol); NaN under the star.
+      levels: dB every 10 ms.
+    """
+
+    positions: np.ndarray
+    loss: np.ndarray
+    levels: np.ndarray
+
+    def mean(self, first: int, last: int) -> float | None:
+        """The mean loss of frames, those under the star left out; None where no others are."""
+        loss = self.loss[first:last]
+        loss = loss[~np.isnan(loss)]
+        return float(loss.mean()) if len(loss) else None
+
+
+def verse_spans(text: ChapterText, path: Path) -> list[Verse]:
+    """The verses of an aligned chapter, in order."""
+    count = len(text.labels)
+    said = np.flatnonzero(path.positions >= 0)
+    # First and last frame of each label: positions never fall.
+    firsts = said[np.searchsorted(path.positions[said], np.arange(count), side="left")]
+    lasts = said[np.searchsorted(path.positions[said], np.arange(count), side="right") - 1] + 1
+    end = len(path.positions) * FRAME_SECONDS
+
+    words = [word for verse in text.verses for word in verse.words]
+    # The recording's edges, the stars around the text, and its words: wherever two neighbours meet.
+    begins = [0, *(firsts[word.pieces[0].first] for word in words), firsts[-1]]
+    stops = [lasts[0], *(lasts[word.pieces[-1].last] for word in words), len(path.positions)]
+    meetings = [_meet(stop, begin, path.levels) for stop, begin in zip(stops, begins[1:])]
+
+    verses, number = [], 0
+    for verse in text.verses:
+        if not verse.words:
+            here = min((meetings[number][0] + meetings[number][1]) / 2, end)
+            verses.append(Verse(verse.text, here, here, None, here, here, "", False, []))
+            continue
+        aligned = [
+            _word(word, meetings[number + place][1], meetings[number + place + 1][0], firsts, lasts, path)
+            for place, word in enumerate(verse.words)
+        ]
+        cut_start, cut_end = (sum(meetings[place]) / 2 for place in (number, number + len(aligned)))
+        readable = bool(verse.normalized) and not any(word.star for word in verse.words)
+        frames = round(cut_start / FRAME_SECONDS), round(cut_end / FRAME_SECONDS)
+        score = path.mean(*frames) if verse.normalized else None
+        start, stop = aligned[0].start, aligned[-1].end
+        verses.append(Verse(verse.text, start, stop, score, cut_start, cut_end, verse.normalized, readable, aligned))
+        number += len(aligned)
+    return verses
+
+
+def _word(word: WordText, start: float, end: float, firsts: np.ndarray, lasts: np.ndarray, path: Path) -> AlignedWord:
+    begins = [firsts[piece.first] for piece in word.pieces]
+    stops = [lasts[piece.last] for piece in word.pieces]
+    middles = [FRAME_SECONDS * (stop + begin) / 2 for stop, begin in zip(stops, begins[1:])]
+    characters = [
+        Span(piece.text, left, right, path.mean(begin, stop))
+        for piece, left, right, begin, stop in zip(word.pieces, [start, *middles], [*middles, end], begins, stops)
+    ]
+    return AlignedWord(word.text, start, end, path.mean(begins[0], stops[-1]), characters)
+
+
+def _meet(stop: int, begin: int, levels: np.ndarray) -> tuple[float, float]:
+    """When the one ends and the other begins, in seconds, if their symbols lie on frames until `stop` and from `begin`."""
+    left, right = stop * FRAME_SECONDS, begin * FRAME_SECONDS
+    between = silences(levels, left, right)
+    if between:
+        return between[0][0], between[-1][1]
+    return (left + right) / 2, (left + right) / 2

@@ -1,0 +1,173 @@
+"""A chapter's text as labels for the aligner, and the way back from labels to its words."""
+
+import collections
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mms_jax.alignment.errors import AlignmentError
+from mms_jax.text.mms_rules import is_number, normalize_mms
+from mms_jax.text.romanize import ROMAN, romanize
+from mms_jax.text.vocabulary import WORD_TOKEN
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A stretch of labels and the characters that it stands for.
+
+    Attributes:
+      text: the characters, of the normalised text.
+      first, last: positions among the chapter's labels, inclusive.
+    """
+
+    text: str
+    first: int
+    last: int
+
+
+@dataclasses.dataclass(frozen=True)
+class WordText:
+    """A word.
+
+    Attributes:
+      text: normalised.
+      pieces: its characters; one for all of it where it is unreadable.
+      star: whether it is unreadable (digits, no letter that the aligner knows), and aligned as the star.
+    """
+
+    text: str
+    pieces: tuple[Piece, ...]
+    star: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class VerseText:
+    """A line of the text.
+
+    Attributes:
+      text: as given.
+      normalized: what the trainer would read; "" where nothing is.
+      words: its words.
+    """
+
+    text: str
+    normalized: str
+    words: tuple[WordText, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ChapterText:
+    """A chapter's text, ready to be aligned.
+
+    Attributes:
+      labels: int32 (L,), symbol numbers. The first and the last are stars, which hold what is said before and after the
+        text.
+      verses: its lines.
+      dropped: what the aligner cannot read and how often it came: characters, and whole words as the star.
+    """
+
+    labels: np.ndarray
+    verses: tuple[VerseText, ...]
+    dropped: dict[str, int]
+
+
+def read_chapter_text(
+    lines: Sequence[str], language: str, symbols: Mapping[str, int], star: int, *, as_released: bool = False
+) -> ChapterText:
+    """Turns lines into labels.
+
+    Text is normalised by the rules of MMS. An aligner whose symbols are a to z and the apostrophe hears romanised text;
+    any other hears the characters themselves.
+
+    Args:
+      lines: of the text, one verse each. Empty ones stay, with nothing in them.
+      language: ISO 639-3.
+      symbols: what the aligner hears, see `readable_symbols`.
+      star: the number of the star.
+      as_released: see `normalize_mms`.
+
+    Raises:
+      AlignmentError: nothing in the text, or no character of it among the symbols.
+    """
+    speller = _Speller(language, symbols, star)
+    for line in lines:
+        speller.add(line, normalize_mms(line, language, as_released=as_released))
+    return speller.finish()
+
+
+class _Speller:
+    """Collects the labels of a chapter, verse by verse."""
+
+    def __init__(self, language: str, symbols: Mapping[str, int], star: int):
+        self._language, self._star = language, star
+        self._symbols = dict(symbols)
+        self._boundary = self._symbols.pop(WORD_TOKEN, None)
+        self._romanized = set(self._symbols) <= ROMAN
+        self._known: dict[str, list[tuple[str, list[int]]]] = {}
+        self._labels: list[int] = [star]
+        self._verses: list[VerseText] = []
+        self._dropped: collections.Counter[str] = collections.Counter()
+
+    def add(self, text: str, normalized: str) -> None:
+        """Adds a verse."""
+        words: list[WordText] = []
+        for word in normalized.split():
+            spelt = self._spell(word)
+            if any(numbers for _, numbers in spelt):
+                words.append(self._readable(word, spelt))
+            else:
+                self._dropped[word] += 1
+                words.append(self._unreadable(word, words))
+        readable = any(not word.star for word in words)
+        self._verses.append(VerseText(text, normalized if readable else "", tuple(words)))
+
+    def finish(self) -> ChapterText:
+        """The chapter."""
+        if not any(verse.words for verse in self._verses):
+            raise AlignmentError("the text is empty: no line of it holds a letter or digit; give one verse a line")
+        if not any(verse.normalized for verse in self._verses):
+            raise AlignmentError(
+                f"no character of the text is among the model's symbols for {self._language}: the text has "
+                f"{' '.join(list(self._dropped)[:5])} ..., the model {''.join(sorted(self._symbols)[:40])}; give the text "
+                "in the model's script, the right --lang, or a model that reads this script or romanised text"
+            )
+        if self._labels[-1] != self._star:
+            self._labels.append(self._star)
+        return ChapterText(np.asarray(self._labels, np.int32), tuple(self._verses), dict(self._dropped))
+
+    def _readable(self, word: str, spelt: list[tuple[str, list[int]]]) -> WordText:
+        if self._boundary is not None and self._labels[-1] != self._star:
+            self._labels.append(self._boundary)
+        pieces: list[Piece] = []
+        silent = ""  # characters without a label stand with the one before them, or the first
+        for characters, numbers in spelt:
+            if numbers:
+                pieces.append(Piece(silent + characters, len(self._labels), len(self._labels) + len(numbers) - 1))
+                self._labels += numbers
+                silent = ""
+                continue
+            self._dropped.update(characters)
+            if pieces:
+                pieces[-1] = dataclasses.replace(pieces[-1], text=pieces[-1].text + characters)
+            else:
+                silent += characters
+        return WordText(word, tuple(pieces))
+
+    def _unreadable(self, word: str, words: list[WordText]) -> WordText:
+        """A star, one for neighbours within a verse: nothing tells where the first ends."""
+        if words and words[-1].star:
+            word = f"{words.pop().text} {word}"
+        else:
+            self._labels.append(self._star)
+        place = len(self._labels) - 1
+        return WordText(word, (Piece(word, place, place),), star=True)
+
+    def _spell(self, word: str) -> list[tuple[str, list[int]]]:
+        """The word in pieces, each with its labels. Digits have none: nothing says how they are read."""
+        if word not in self._known:
+            pieces = romanize(word, self._language) if self._romanized else [(letter, letter) for letter in word]
+            spelt = [(piece, [self._symbols[letter] for letter in letters if letter in self._symbols])
+                     for piece, letters in pieces]  # fmt: skip
+            self._known[word] = [] if is_number(word) else spelt
+        return self._known[word]

@@ -1,0 +1,68 @@
+"""How loud a recording is over time, and where it is silent."""
+
+import numpy as np
+
+from mms_jax.audio.waveform import SAMPLE_RATE
+
+LEVEL_SECONDS = 0.01
+_HOP = int(LEVEL_SECONDS * SAMPLE_RATE)
+SILENT_SECONDS = 0.08  # shorter gaps are the closures of plosives
+BRIDGED_SECONDS = 0.03  # clicks in a silence
+AROUND_SECONDS = 3.0  # what is loud and what is quiet is judged within this distance
+CONTRAST = 10.0  # dB between quiet and loud, below which nothing can be called silent
+SILENT_SHARE = 0.35  # of the contrast, above the quiet level
+
+
+class LevelMeter:
+    """Measures a waveform that comes in blocks."""
+
+    def __init__(self) -> None:
+        self._held = np.zeros(0, np.float32)
+        self._levels: list[np.ndarray] = []
+
+    def add(self, block: np.ndarray) -> None:
+        """The next samples, float (samples,)."""
+        held = np.concatenate([self._held, block])
+        whole = len(held) // _HOP * _HOP
+        power = np.square(held[:whole].reshape(-1, _HOP), dtype=np.float64).mean(axis=1)
+        self._levels.append((10 * np.log10(power + 1e-10)).astype(np.float32))
+        self._held = held[whole:]
+
+    def levels(self) -> np.ndarray:
+        """float32 (seconds * 100,): the level of each 10 ms in dB; an unfinished last one is left out."""
+        return np.concatenate(self._levels) if self._levels else np.zeros(0, np.float32)
+
+
+def silences(levels: np.ndarray, start: float, end: float) -> list[tuple[float, float]]:
+    """The silent stretches between two times.
+
+    Silent is what lies closer to the quiet than to the loud of the seconds around; where these hardly differ, as under
+    music, nothing is.
+
+    Args:
+      levels: from LevelMeter.
+      start, end: seconds.
+
+    Returns:
+      (start, end) of each in seconds, in order, each at least 80 ms long.
+    """
+    first, last = round(start / LEVEL_SECONDS), min(round(end / LEVEL_SECONDS), len(levels))
+    if last - first < SILENT_SECONDS / LEVEL_SECONDS:
+        return []
+    around = round(AROUND_SECONDS / LEVEL_SECONDS)
+    quiet, loud = np.percentile(levels[max(0, first - around) : last + around], [5, 90])
+    if loud - quiet < CONTRAST:
+        return []
+    silent = levels[first:last] < quiet + SILENT_SHARE * (loud - quiet)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], silent, [False]]).astype(np.int8)))
+    runs: list[list[int]] = []
+    for begin, stop in edges.reshape(-1, 2):
+        if runs and (begin - runs[-1][1]) * LEVEL_SECONDS <= BRIDGED_SECONDS:
+            runs[-1][1] = stop
+        else:
+            runs.append([begin, stop])
+    return [
+        ((first + begin) * LEVEL_SECONDS, (first + stop) * LEVEL_SECONDS)
+        for begin, stop in runs
+        if (stop - begin) * LEVEL_SECONDS >= SILENT_SECONDS
+    ]
