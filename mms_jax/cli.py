@@ -57,6 +57,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     identify.add_argument("--top", type=int, default=3, help="how many languages to print (default: 3)")
     identify.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
 
+    align = commands.add_parser("align", help="when each verse, word and character of a text was said")
+    align.set_defaults(run=_align)
+    align.add_argument("audio", metavar="AUDIO", help="a recording of any format, rate and length, or a folder of them")
+    align.add_argument("text", metavar="TEXT", help="its text, one verse a line; or a folder, NAME.txt for NAME.mp3")
+    align.add_argument("--lang", required=True, help="language, ISO 639-3; any, for models that read romanised text")
+    align.add_argument("--model", required=True, help=f"a CTC recogniser: {model}")
+    align.add_argument(
+        "--format", choices=("json", "textgrid", "srt", "vtt", "tsv"), default="json", help="default: json"
+    )
+    align.add_argument("--output-dir", type=pathlib.Path, help="write NAME.json, and NAME in the --format, here; what is "
+                       "done is not done again")  # fmt: skip
+    align.add_argument("--clips", type=pathlib.Path, metavar="DIR", help="cut verses to DIR/NAME, with a manifest")
+    align.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="draw ten seconds of the (one) recording")
+    align.add_argument("--plot-at", type=float, default=0.0, metavar="S", help="where they begin (default: 0)")
+    align.add_argument("--as-released", action="store_true", help="normalise text with the slips of MMS's release")
+
     convert = commands.add_parser("convert", help="models of other programs to this one's form, and back")
     convert.set_defaults(run=_convert)
     convert.add_argument("source", metavar="SRC", help=model)
@@ -151,15 +167,15 @@ class _TranscriptWriter:
         (self._folder / f"{stem}{again}.{suffix}").write_text(text + "\n", encoding="utf-8")
 
     def _formatted(self, name: str, transcript: "Transcript") -> str:
-        from mms_jax.decoding.subtitles import to_srt, to_vtt
+        from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
 
         match self._form:
             case "json":
                 return _json_line(name, transcript)
             case "srt":
-                return to_srt(transcript.words)
+                return to_srt(cues(transcript.words))
             case "vtt":
-                return to_vtt(transcript.words)
+                return to_vtt(cues(transcript.words))
         return transcript.text
 
 
@@ -196,6 +212,12 @@ def _identifier(name: str):
     if not isinstance(model, Identifier):
         raise CheckpointError(f"{name} does not identify languages; take one that does, such as facebook/mms-lid-126")
     return model
+
+
+def _align(arguments: argparse.Namespace) -> int:
+    from mms_jax.alignment import command
+
+    return command.run(arguments)
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ SILENT_SECONDS = 0.08  # shorter gaps are the closures of plosives
 BRIDGED_SECONDS = 0.03  # clicks in a silence
 AROUND_SECONDS = 3.0  # what is loud and what is quiet is judged within this distance
 CONTRAST = 10.0  # dB between quiet and loud, below which nothing can be called silent
-SILENT_SHARE = 0.35  # of the contrast, above the quiet level
+SILENT_SHARE = 0.25  # of the contrast, above the quiet level
 
 
 class LevelMeter:

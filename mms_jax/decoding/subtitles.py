@@ -1,6 +1,7 @@
 """Words with times as subtitles: SubRip and WebVTT."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from mms_jax.decoding.timestamps import Word
 
@@ -9,7 +10,15 @@ CUE_SECONDS = 6.0
 PAUSE_SECONDS = 0.8  # a pause of this length ends a cue
 
 
-def cues(words: Sequence[Word]) -> Iterator[list[Word]]:
+class Cue(NamedTuple):
+    """What is shown at a time: seconds, and one line of text."""
+
+    start: float
+    end: float
+    text: str
+
+
+def cues(words: Sequence[Word]) -> Iterator[Cue]:
     """Groups words into cues: as long as a line and a reader's patience allow, ended by a pause."""
     held: list[Word] = []
     for word in words:
@@ -18,29 +27,29 @@ def cues(words: Sequence[Word]) -> Iterator[list[Word]]:
             or word.end - held[0].start > CUE_SECONDS
             or word.start - held[-1].end > PAUSE_SECONDS
         ):
-            yield held
+            yield _cue(held)
             held = []
         held.append(word)
     if held:
-        yield held
+        yield _cue(held)
 
 
-def to_srt(words: Sequence[Word]) -> str:
+def to_srt(cues: Iterable[Cue]) -> str:
     """A SubRip file."""
     return "\n".join(
-        f"{number}\n{_time(cue[0].start, ',')} --> {_time(cue[-1].end, ',')}\n{_text(cue)}\n"
-        for number, cue in enumerate(cues(words), start=1)
+        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{cue.text}\n"
+        for number, cue in enumerate(cues, start=1)
     )
 
 
-def to_vtt(words: Sequence[Word]) -> str:
+def to_vtt(cues: Iterable[Cue]) -> str:
     """A WebVTT file."""
-    blocks = [f"{_time(cue[0].start, '.')} --> {_time(cue[-1].end, '.')}\n{_text(cue)}\n" for cue in cues(words)]
+    blocks = [f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{cue.text}\n" for cue in cues]
     return "\n".join(["WEBVTT\n", *blocks])
 
 
-def _text(cue: Sequence[Word]) -> str:
-    return " ".join(word.text for word in cue)
+def _cue(words: Sequence[Word]) -> Cue:
+    return Cue(words[0].start, words[-1].end, " ".join(word.text for word in words))
 
 
 def _time(seconds: float, point: str) -> str:

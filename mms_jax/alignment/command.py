@@ -1,0 +1,157 @@
+"""`mms-jax align`: pairs of files in, alignments, subtitles and clips out; a folder may be gone on with."""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+import mms_jax
+from mms_jax.alignment.chapters import Chapter, align_chapters, to_json
+from mms_jax.alignment.clips import write_clips
+from mms_jax.alignment.errors import AlignmentError
+from mms_jax.alignment.formats import format_chapter
+from mms_jax.alignment.pairs import Pair, find_pairs
+from mms_jax.audio.errors import AudioError
+from mms_jax.errors import CheckpointError
+from mms_jax.recognizer import Recognizer
+
+DOUBTFUL = -1.0  # a chapter's score below which text and recording hardly belong together
+_SETTINGS = "settings.json"
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Aligns; returns the exit status: 0 only if every file was done."""
+    pairs, problems = find_pairs(arguments.audio, arguments.text)
+    if len(pairs) > 1 and arguments.plot:
+        raise AlignmentError("--plot draws one recording; name it and its text")
+    if len(pairs) > 1 and arguments.format != "json" and not arguments.output_dir:
+        raise AlignmentError(f"--format {arguments.format} of several recordings needs --output-dir")
+    waiting = pairs
+    if arguments.output_dir:
+        _claim(arguments.output_dir, arguments)
+        waiting = [pair for pair in pairs if not _is_done(pair, arguments)]
+        if len(waiting) < len(pairs):
+            print(f"{len(pairs) - len(waiting)} of {len(pairs)} are done already", file=sys.stderr)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if not waiting:
+        return 1 if problems else 0
+    recognizer = _recognizer(arguments)
+    failed = bool(problems)
+    results = _aligned(recognizer, waiting, arguments)
+    with contextlib.closing(tqdm(results, total=len(waiting), desc="align", unit="file", disable=None)) as progress:
+        for pair, result in progress:
+            if isinstance(result, Chapter):
+                _finish(pair, result, recognizer, arguments)
+            else:
+                failed = True
+                tqdm.write(f"error: {result}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _recognizer(arguments: argparse.Namespace) -> Recognizer:
+    model = mms_jax.load(arguments.model, languages=[arguments.lang])
+    if not isinstance(model, Recognizer):
+        raise CheckpointError(f"{arguments.model} does not recognise speech; alignment needs a CTC recogniser")
+    return model
+
+
+def _aligned(
+    recognizer: Recognizer, pairs: list[Pair], arguments: argparse.Namespace
+) -> Iterator[tuple[Pair, Chapter | AudioError | AlignmentError]]:
+    """Every pair with its chapter or what is wrong with it, in order."""
+    texts: dict[str, list[str]] = {}
+    unreadable: dict[str, AlignmentError] = {}
+    for pair in pairs:
+        try:
+            texts[pair.name] = pair.lines()
+        except AlignmentError as error:
+            unreadable[pair.name] = error
+    files = [str(pair.audio) for pair in pairs if pair.name in texts]
+    chapters = align_chapters(
+        recognizer, files, list(texts.values()), arguments.lang, as_released=arguments.as_released
+    )
+    for pair in pairs:
+        yield pair, next(chapters) if pair.name in texts else unreadable[pair.name]
+
+
+def _finish(pair: Pair, chapter: Chapter, recognizer: Recognizer, arguments: argparse.Namespace) -> None:
+    """Writes what was asked for. The JSON comes last: it tells that all the rest is there."""
+    record = {"file": str(pair.audio), "text_file": str(pair.text), **to_json(chapter)}
+    if chapter.score is not None and chapter.score < DOUBTFUL:
+        tqdm.write(
+            f"warning: {pair.audio}: score {chapter.score:.2f}; text and recording hardly belong together (another "
+            "language, another chapter?), or the model has not learnt this language",
+            file=sys.stderr,
+        )
+    if arguments.clips:
+        write_clips(record, arguments.clips / pair.name)
+    if arguments.plot:
+        from mms_jax.alignment.plot import plot_alignment
+
+        plot_alignment(chapter, str(pair.audio), recognizer, arguments.plot, start=arguments.plot_at)
+    formatted = json.dumps(record, ensure_ascii=False) if arguments.format == "json" else format_chapter(
+        chapter, arguments.format
+    )  # fmt: skip
+    if not arguments.output_dir:
+        tqdm.write(formatted)
+        return
+    for form in dict.fromkeys([arguments.format, "json"]):
+        path = _output(pair, arguments, form)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if form == "json":
+            absolute = {"file": str(pair.audio.resolve()), "text_file": str(pair.text.resolve())}
+            write_record(path, record | absolute)
+        else:
+            path.write_text(formatted + "\n", encoding="utf-8")
+
+
+def write_record(path: pathlib.Path, record: dict[str, Any]) -> None:
+    """Writes an aligned chapter as JSON, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_records(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """The aligned chapters of an --output-dir, by name.
+
+    Raises:
+      AlignmentError: no such folder, or none in it.
+    """
+    files = sorted(file for file in folder.rglob("*.json") if file != folder / _SETTINGS)
+    if not files:
+        raise AlignmentError(f"{folder}: holds no aligned chapters; make them with mms-jax align ... --output-dir")
+    return {str(file.relative_to(folder).with_suffix("")): json.loads(file.read_text("utf-8")) for file in files}
+
+
+def _claim(folder: pathlib.Path, arguments: argparse.Namespace) -> None:
+    """A folder holds the alignments of one model and language, or a corpus made of it would be a mixture."""
+    settings = {"model": arguments.model, "lang": arguments.lang, "as_released": arguments.as_released}
+    path = folder / _SETTINGS
+    if path.exists() and (others := json.loads(path.read_text())) != settings:
+        differing = ", ".join(f"{key}={others.get(key)!r}" for key in settings if others.get(key) != settings[key])
+        raise AlignmentError(f"{folder} holds alignments made with {differing}; choose another --output-dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings) + "\n")
+
+
+def _is_done(pair: Pair, arguments: argparse.Namespace) -> bool:
+    """Whether the alignment is there and newer than recording and text."""
+    wanted = [_output(pair, arguments, form) for form in ("json", arguments.format)]
+    if arguments.clips:
+        wanted.append(arguments.clips / pair.name / "manifest.json")
+    if not all(path.exists() for path in wanted) or not pair.audio.exists():
+        return False
+    newest = max(pair.audio.stat().st_mtime, pair.text.stat().st_mtime)
+    return all(path.stat().st_mtime >= newest for path in wanted)
+
+
+def _output(pair: Pair, arguments: argparse.Namespace, form: str) -> pathlib.Path:
+    suffix = {"textgrid": "TextGrid"}.get(form, form)
+    return arguments.output_dir / f"{pair.name}.{suffix}"

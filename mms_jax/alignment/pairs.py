@@ -1,0 +1,85 @@
+"""Recordings and the files with their texts: which belong together."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator
+
+from mms_jax.alignment.errors import AlignmentError
+from mms_jax.audio.inputs import SUFFIXES
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A recording and its text.
+
+    Attributes:
+      name: the recording's path below the folder that was named, without suffix.
+      audio: its path.
+      text: the text's path.
+    """
+
+    name: str
+    audio: pathlib.Path
+    text: pathlib.Path
+
+    def lines(self) -> list[str]:
+        """The text, one verse a line.
+
+        Raises:
+          AlignmentError: it cannot be read, or is not UTF-8.
+        """
+        try:
+            return self.text.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise AlignmentError(f"{self.text}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        except OSError as error:
+            raise AlignmentError(f"{self.text}: cannot be read ({os.strerror(error.errno or 0)})") from error
+
+
+def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
+    """The recordings that `audio` names, with their texts.
+
+    Args:
+      audio: a recording, or a folder with recordings at any depth.
+      text: its text file, or a folder (the same or another) with NAME.txt for every NAME.mp3.
+
+    Returns:
+      Pairs by name, and what is wrong with the files that have no partner.
+
+    Raises:
+      AlignmentError: a folder and a file, or no pair at all.
+    """
+    sound, script = pathlib.Path(audio), pathlib.Path(text)
+    if not sound.is_dir():
+        if script.is_dir():
+            raise AlignmentError(f"{audio} is a recording and {text} a folder; name its text file")
+        return [Pair(sound.stem, sound, script)], []
+    if not script.is_dir():
+        raise AlignmentError(f"{audio} is a folder and {text} is none; name the folder that holds a .txt for each")
+    recordings = sorted(file for file in sound.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not recordings:
+        raise AlignmentError(f"{audio}: no recordings in this folder")
+    pairs, problems = list(_pairs(sound, script, recordings)), []
+    names = [pair.name for pair in pairs]
+    for pair in pairs:
+        if not pair.text.exists():
+            problems.append(f"{pair.audio}: no text {pair.text}; it is left out")
+        elif names.count(pair.name) > 1:
+            problems.append(f"{pair.audio}: another recording has this name; it is left out")
+    whole = [pair for pair in pairs if pair.text.exists() and names.count(pair.name) == 1]
+    texts = {pair.text for pair in pairs}
+    problems += [
+        f"{file}: no recording of this name; it is left out"
+        for file in sorted(script.rglob("*.txt"))
+        if file not in texts
+    ]
+    if not whole:
+        raise AlignmentError(f"{audio}: no recording has a text; NAME.mp3 belongs to {script}/NAME.txt")
+    return whole, problems
+
+
+def _pairs(sound: pathlib.Path, script: pathlib.Path, recordings: list[pathlib.Path]) -> Iterator[Pair]:
+    for file in recordings:
+        name = file.relative_to(sound).with_suffix("")
+        yield Pair(str(name), file, script / f"{name}.txt")
