@@ -3,20 +3,26 @@
   spoken_phrases   the shipped corpus, spoken here: "spoken_phrases/verses" (and /chapters with --config=chapters)
   asterisk         telephone prompts by real people, five languages: "asterisk/core"
   audio_folder     your recordings and a table: "audio_folder/NAME"
+  aligned_chapters verses that mms-jax align found in your chapters: "aligned_chapters/NAME"
 
 What is already prepared is left alone, so the same command can be run again.
 """
 
 import argparse
+import dataclasses
+import importlib.util
+import json
 import pathlib
 import sys
 
 from absl import logging
 
+from input_pipeline.corpora.aligned_chapters import AlignedChapters
 from input_pipeline.corpora.asterisk import Asterisk
 from input_pipeline.corpora.audio_folder import AudioFolder
 from input_pipeline.corpora.spoken_phrases import SpokenPhrases
 from input_pipeline.corpora.storage import CorpusError, open_corpus
+from mms_jax.alignment.quality import Rules
 
 
 def main() -> int:
@@ -25,7 +31,7 @@ def main() -> int:
         prog="python -m input_pipeline.prepare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     corpora = parser.add_subparsers(dest="corpus", required=True)
-    for name in ("spoken_phrases", "asterisk", "audio_folder"):
+    for name in ("spoken_phrases", "asterisk", "audio_folder", "aligned_chapters"):
         sub = corpora.add_parser(name)
         sub.add_argument("--data_dir", default="data", help="where prepared corpora lie (default: data)")
         if name == "spoken_phrases":
@@ -35,6 +41,8 @@ def main() -> int:
             sub.add_argument("--table", required=True, help="TSV with columns path, text, ...")
             sub.add_argument("--language", help="ISO 639-3, where the table has no language column")
             sub.add_argument("--max_bad_share", type=float, default=0.05, help="recordings that may be unreadable")
+        if name == "aligned_chapters":
+            _add_aligned_arguments(sub)
     arguments = parser.parse_args()
     logging.set_verbosity(logging.WARNING)
     try:
@@ -46,6 +54,27 @@ def main() -> int:
     return 0
 
 
+def _add_aligned_arguments(parser: argparse.ArgumentParser) -> None:
+    rules = Rules()
+    parser.add_argument("--name", required=True, help="name of the corpus, opened as aligned_chapters/NAME")
+    parser.add_argument("--alignments", required=True, help="what mms-jax align --output-dir wrote, at any depth")
+    parser.add_argument(
+        "--splits", default="book",
+        help="book (Mark validates, John tests), chapters (a tenth or two hours each), train, or a table chapter<TAB>split",
+    )  # fmt: skip
+    for rule, meaning in (
+        ("min_score", "of a verse"),
+        ("max_cer", "of a verse that mms-jax verify heard"),
+        ("max_recording_cer", "over a recording, which is a folder of chapters"),
+        ("min_seconds", "of a verse"),
+        ("max_seconds", "of a verse"),
+    ):
+        default = getattr(rules, rule)
+        parser.add_argument(f"--{rule}", type=float, default=default, help=f"{meaning} (default: {default})")
+    parser.add_argument("--workers", type=int, default=0, help="processes that cut recordings; 0: this one")
+    parser.add_argument("--beam", action="store_true", help="cut with Apache Beam (pip install 'mms-jax[beam]')")
+
+
 def prepare(arguments: argparse.Namespace) -> str:
     """Builds the corpus; returns the name under which configs open it."""
     data_dir = str(pathlib.Path(arguments.data_dir).expanduser().resolve())
@@ -54,6 +83,9 @@ def prepare(arguments: argparse.Namespace) -> str:
         name = f"spoken_phrases/{arguments.config}"
     elif arguments.corpus == "asterisk":
         builder, name = Asterisk(config="core", data_dir=data_dir, file_format="array_record"), "asterisk/core"
+    elif arguments.corpus == "aligned_chapters":
+        builder, name = _aligned_chapters(arguments, data_dir), f"aligned_chapters/{arguments.name}"
+        print(builder.selection.table)
     else:
         builder = AudioFolder(
             name=arguments.name,
@@ -65,7 +97,33 @@ def prepare(arguments: argparse.Namespace) -> str:
         )
         name = f"audio_folder/{arguments.name}"
     builder.download_and_prepare()
+    if arguments.corpus == "aligned_chapters":
+        report = pathlib.Path(builder.data_dir) / "report.tsv"
+        report.write_text("\n".join(builder.selection.report) + "\n", encoding="utf-8")
+        print(f"every verse, kept or why not: {report}")
     return name
+
+
+def _aligned_chapters(arguments: argparse.Namespace, data_dir: str) -> AlignedChapters:
+    if arguments.beam and not importlib.util.find_spec("apache_beam"):
+        raise CorpusError("--beam needs Apache Beam: pip install 'mms-jax[beam]'")
+    builder = AlignedChapters(
+        name=arguments.name,
+        alignments=arguments.alignments,
+        rules=Rules(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Rules)}),
+        splits=arguments.splits,
+        workers=arguments.workers,
+        beam=arguments.beam,
+        data_dir=data_dir,
+        file_format="array_record",
+    )
+    prepared = pathlib.Path(builder.data_dir) / "metadata.json"
+    if prepared.exists() and json.loads(prepared.read_text()) != builder.selection_metadata:
+        raise CorpusError(
+            f"aligned_chapters/{arguments.name} was prepared from other alignments or with other rules; choose another "
+            f"--name, or delete {builder.data_dir}"
+        )
+    return builder
 
 
 def _summarise(name: str, data_dir: str) -> None:

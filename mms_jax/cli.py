@@ -73,6 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     align.add_argument("--plot-at", type=float, default=0.0, metavar="S", help="where they begin (default: 0)")
     align.add_argument("--as-released", action="store_true", help="normalise text with the slips of MMS's release")
 
+    verify = commands.add_parser("verify", help="compare aligned verses with what a recogniser hears")
+    verify.set_defaults(run=_verify)
+    verify.add_argument("folder", metavar="DIR", help="the --output-dir of align; its verses get their error rate")
+    verify.add_argument("--model", required=True, help=f"a recogniser of the language: {model}")
+
     convert = commands.add_parser("convert", help="models of other programs to this one's form, and back")
     convert.set_defaults(run=_convert)
     convert.add_argument("source", metavar="SRC", help=model)
@@ -218,6 +223,12 @@ def _align(arguments: argparse.Namespace) -> int:
     from mms_jax.alignment import command
 
     return command.run(arguments)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from mms_jax.alignment import verify
+
+    return verify.run(arguments)
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ import json
 import pathlib
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from tqdm import tqdm
 
@@ -16,12 +15,12 @@ from mms_jax.alignment.clips import write_clips
 from mms_jax.alignment.errors import AlignmentError
 from mms_jax.alignment.formats import format_chapter
 from mms_jax.alignment.pairs import Pair, find_pairs
+from mms_jax.alignment.records import SETTINGS, file_checksum, write_record
 from mms_jax.audio.errors import AudioError
 from mms_jax.errors import CheckpointError
 from mms_jax.recognizer import Recognizer
 
 DOUBTFUL = -1.0  # a chapter's score below which text and recording hardly belong together
-_SETTINGS = "settings.json"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -103,37 +102,22 @@ def _finish(pair: Pair, chapter: Chapter, recognizer: Recognizer, arguments: arg
         return
     for form in dict.fromkeys([arguments.format, "json"]):
         path = _output(pair, arguments, form)
-        path.parent.mkdir(parents=True, exist_ok=True)
         if form == "json":
-            absolute = {"file": str(pair.audio.resolve()), "text_file": str(pair.text.resolve())}
-            write_record(path, record | absolute)
+            write_record(
+                path,
+                record
+                | {"file": str(pair.audio.resolve()), "text_file": str(pair.text.resolve())}
+                | {"sha256": file_checksum(pair.audio)},
+            )
         else:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(formatted + "\n", encoding="utf-8")
-
-
-def write_record(path: pathlib.Path, record: dict[str, Any]) -> None:
-    """Writes an aligned chapter as JSON, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def read_records(folder: pathlib.Path) -> dict[str, dict[str, Any]]:
-    """The aligned chapters of an --output-dir, by name.
-
-    Raises:
-      AlignmentError: no such folder, or none in it.
-    """
-    files = sorted(file for file in folder.rglob("*.json") if file != folder / _SETTINGS)
-    if not files:
-        raise AlignmentError(f"{folder}: holds no aligned chapters; make them with mms-jax align ... --output-dir")
-    return {str(file.relative_to(folder).with_suffix("")): json.loads(file.read_text("utf-8")) for file in files}
 
 
 def _claim(folder: pathlib.Path, arguments: argparse.Namespace) -> None:
     """A folder holds the alignments of one model and language, or a corpus made of it would be a mixture."""
     settings = {"model": arguments.model, "lang": arguments.lang, "as_released": arguments.as_released}
-    path = folder / _SETTINGS
+    path = folder / SETTINGS
     if path.exists() and (others := json.loads(path.read_text())) != settings:
         differing = ", ".join(f"{key}={others.get(key)!r}" for key in settings if others.get(key) != settings[key])
         raise AlignmentError(f"{folder} holds alignments made with {differing}; choose another --output-dir")

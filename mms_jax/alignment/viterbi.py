@@ -5,7 +5,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from mms_jax.alignment.errors import AlignmentError
@@ -52,6 +51,8 @@ def align_ctc_batch(
     texts = [np.asarray(text, np.int32).reshape(-1) for text in labels]
     for chapter, text in zip(scores, texts, strict=True):
         _check(chapter, text, blank)
+    import jax  # here, because those who cut corpora need none of it
+
     if jax.default_backend() == "cpu":
         from mms_jax.alignment.viterbi_cpu import SEGMENT, best_path
 

@@ -1,0 +1,143 @@
+"""Which verses of aligned chapters are good enough for a corpus, and why the others are not; and their splits.
+
+Works on the JSON of `mms-jax align --output-dir`, so that thresholds can be changed without aligning again.
+"""
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Record = Mapping[str, Any]
+
+SPLITS = ("train", "validation", "test")
+_SHARE, _MOST_SECONDS = 0.1, 2 * 3600.0  # of a recording that validation and test get each, whichever is less
+_MARK, _JOHN = re.compile(r"(?<![A-Z])(MRK|B02)(?![0-9A-Z])"), re.compile(r"(?<![A-Z])(JHN|B04)(?![0-9A-Z])")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What a verse must be to be kept; the defaults are those of MMS (Pratap et al. 2023, section 3.1).
+
+    Attributes:
+      min_score: of a verse's alignment, see Span.
+      max_cer: of a recogniser's transcript of it, where `mms-jax verify` made one.
+      max_recording_cer: over all verses of a recording; above it nothing of it is kept.
+      min_seconds, max_seconds: of a clip.
+    """
+
+    min_score: float = -0.2
+    max_cer: float = 0.1
+    max_recording_cer: float = 0.05
+    min_seconds: float = 0.5
+    max_seconds: float = 60.0
+
+
+def judge(record: Record, rules: Rules) -> list[str]:
+    """Why each verse of a chapter is not kept; "" for those that are."""
+    return [_reason(verse, rules) for verse in record["verses"]]
+
+
+def _reason(verse: Mapping[str, Any], rules: Rules) -> str:
+    if not verse["normalized"]:
+        return "no text"
+    if not verse["readable"]:
+        return "unreadable words"
+    seconds = verse["cut_end"] - verse["cut_start"]
+    if not rules.min_seconds <= seconds <= rules.max_seconds:
+        return "length"
+    if verse["score"] < rules.min_score:
+        return "score"
+    if verse.get("cer") is not None and verse["cer"] > rules.max_cer:
+        return "CER"
+    return ""
+
+
+def too_many_errors(records: Mapping[str, Record], rules: Rules) -> dict[str, float]:
+    """The recordings whose verses, those kept by the other rules, have too high a CER together.
+
+    A recording is a folder of chapters (one reader, one edition); chapters without a folder are one recording.
+
+    Returns:
+      CER by recording.
+    """
+    errors: dict[str, float] = {}
+    characters: dict[str, int] = {}
+    for name, record in records.items():
+        recording = recording_of(name)
+        for verse, reason in zip(record["verses"], judge(record, rules)):
+            if not reason and verse.get("cer") is not None:
+                length = len(verse["normalized"])
+                errors[recording] = errors.get(recording, 0.0) + verse["cer"] * length
+                characters[recording] = characters.get(recording, 0) + length
+    rates = {recording: errors[recording] / characters[recording] for recording in errors}
+    return {recording: rate for recording, rate in rates.items() if rate > rules.max_recording_cer}
+
+
+def recording_of(name: str) -> str:
+    """The folder part of a chapter's name."""
+    return name.rpartition("/")[0]
+
+
+def split_by_book(name: str) -> str:
+    """The split of a chapter of the New Testament: Mark validates, John tests (Pratap et al. 2023, section 3.1.5).
+
+    Books are recognised by their USFM code (MRK, JHN) or by Faith Comes By Hearing's number (B02, B04) in the file's name.
+    """
+    stem = name.rpartition("/")[2]
+    return "validation" if _MARK.search(stem) else "test" if _JOHN.search(stem) else "train"
+
+
+def split_by_chapters(seconds: Mapping[str, float]) -> dict[str, str]:
+    """Splits whole chapters where there are no such books, the same way every time.
+
+    Each recording gives its test and then its validation split chapters until they hold a tenth of it or two hours,
+    whichever is less (Pratap et al. 2023, section 3.1.5). Which chapters is decided by their names. A recording of fewer
+    than three chapters is all training data.
+
+    Args:
+      seconds: of each chapter, by name.
+    """
+    splits = dict.fromkeys(seconds, "train")
+    for recording in sorted({recording_of(name) for name in seconds}):
+        names = sorted((name for name in seconds if recording_of(name) == recording), key=_draw)
+        wanted = min(_SHARE * sum(seconds[name] for name in names), _MOST_SECONDS)
+        if len(names) < len(SPLITS):
+            continue
+        for split in ("test", "validation"):
+            held = 0.0
+            while names and held < wanted:
+                splits[names[0]] = split
+                held += seconds[names.pop(0)]
+    return splits
+
+
+def _draw(name: str) -> bytes:
+    return hashlib.sha256(name.encode()).digest()
+
+
+def reasons_table(records: Mapping[str, Record], reasons: Mapping[str, list[str]]) -> str:
+    """What was dropped and why: verses and minutes by reason, for people."""
+    verses: dict[str, int] = {}
+    seconds: dict[str, float] = {}
+    for name, record in records.items():
+        for verse, reason in zip(record["verses"], reasons[name]):
+            key = f"dropped: {reason}" if reason else "kept"
+            verses[key] = verses.get(key, 0) + 1
+            seconds[key] = seconds.get(key, 0.0) + verse["cut_end"] - verse["cut_start"]
+    lines = [f"{'':<28}{'verses':>8}{'minutes':>10}"]
+    lines += [
+        f"{key:<28}{verses[key]:>8}{seconds[key] / 60:>10.1f}" for key in sorted(verses, key=lambda k: (k != "kept", k))
+    ]
+    return "\n".join(lines)
+
+
+def report_rows(records: Mapping[str, Record], reasons: Mapping[str, list[str]]) -> Iterable[str]:
+    """A tab-separated table with a line for every verse: where, how sure, kept or why not."""
+    yield "chapter\tverse\tstart\tend\tscore\tcer\tdropped\ttext"
+    for name, record in records.items():
+        for number, (verse, reason) in enumerate(zip(record["verses"], reasons[name]), start=1):
+            score, cer = ("" if verse.get(key) is None else f"{verse[key]:.4f}" for key in ("score", "cer"))
+            text = " ".join(verse["text"].split())
+            yield f"{name}\t{number}\t{verse['start']:.3f}\t{verse['end']:.3f}\t{score}\t{cer}\t{reason}\t{text}"
