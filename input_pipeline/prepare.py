@@ -15,6 +15,7 @@ import json
 import pathlib
 import sys
 
+import tensorflow_datasets as tfds
 from absl import logging
 
 from input_pipeline.corpora.aligned_chapters import AlignedChapters
@@ -72,7 +73,11 @@ def _add_aligned_arguments(parser: argparse.ArgumentParser) -> None:
         default = getattr(rules, rule)
         parser.add_argument(f"--{rule}", type=float, default=default, help=f"{meaning} (default: {default})")
     parser.add_argument("--workers", type=int, default=0, help="processes that cut recordings; 0: this one")
-    parser.add_argument("--beam", action="store_true", help="cut with Apache Beam (pip install 'mms-jax[beam]')")
+    parser.add_argument(
+        "--beam", nargs="?", const="--runner=DirectRunner", metavar="OPTIONS",
+        help="cut with Apache Beam (pip install 'mms-jax[beam]'); its pipeline options, as one word: "
+        "--beam='--runner=DataflowRunner --project=mine' (default: here)",
+    )  # fmt: skip
 
 
 def prepare(arguments: argparse.Namespace) -> str:
@@ -96,12 +101,20 @@ def prepare(arguments: argparse.Namespace) -> str:
             file_format="array_record",
         )
         name = f"audio_folder/{arguments.name}"
-    builder.download_and_prepare()
+    builder.download_and_prepare(download_config=_download_config(arguments))
     if arguments.corpus == "aligned_chapters":
         report = pathlib.Path(builder.data_dir) / "report.tsv"
         report.write_text("\n".join(builder.selection.report) + "\n", encoding="utf-8")
         print(f"every verse, kept or why not: {report}")
     return name
+
+
+def _download_config(arguments: argparse.Namespace) -> tfds.download.DownloadConfig:
+    if not getattr(arguments, "beam", None):
+        return tfds.download.DownloadConfig()
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    return tfds.download.DownloadConfig(beam_options=PipelineOptions(arguments.beam.split()))
 
 
 def _aligned_chapters(arguments: argparse.Namespace, data_dir: str) -> AlignedChapters:
@@ -113,7 +126,7 @@ def _aligned_chapters(arguments: argparse.Namespace, data_dir: str) -> AlignedCh
         rules=Rules(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Rules)}),
         splits=arguments.splits,
         workers=arguments.workers,
-        beam=arguments.beam,
+        beam=bool(arguments.beam),
         data_dir=data_dir,
         file_format="array_record",
     )

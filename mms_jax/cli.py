@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit status: 0 only if every input was done."""
     parser = argparse.ArgumentParser(prog="mms-jax", description="Massively multilingual speech in JAX.")
     commands = parser.add_subparsers(dest="command", required=True)
-    model = "a run's folder, a Hugging Face folder or repository (OWNER/NAME), or a fairseq .pt file"
+    model = "a run's folder, a Hugging Face folder or repository (OWNER/NAME), a .pt file of fairseq or MMS_FA"
     files = "recordings of any format, rate and length; folders of them; - for standard input"
 
     transcribe = commands.add_parser("transcribe", help="recordings to text")

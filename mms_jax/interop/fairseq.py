@@ -55,27 +55,34 @@ _PREFIXES = ("w2v_encoder.w2v_model.", "w2v_encoder.")
 
 
 def load_file(path: pathlib.Path, languages: Sequence[str] | None = None) -> StoredModel:
-    """Loads a .pt file of fairseq; nothing in it is executed.
+    """Loads a .pt file of fairseq, see `load_stored`; nothing in it is executed.
+
+    Raises:
+      TorchFileError: no such file, or one that asks for more than data.
+    """
+    return load_stored(read_torch(path), str(path), languages)
+
+
+def load_stored(stored: Mapping[str, Any], source: str, languages: Sequence[str] | None = None) -> StoredModel:
+    """The model of a .pt file's contents.
 
     Args:
-      path: base_300m.pt, mms1b_all.pt, mms1b_l126.pt, ...
+      stored: of base_300m.pt, mms1b_all.pt, mms1b_l126.pt, ...
+      source: named in messages.
       languages: of a recogniser with adapters, those to hold; None for all in the file.
 
     Returns:
       As `huggingface.load_folder`; the identifier's activation is the one that the file names.
 
     Raises:
-      TorchFileError: no such file, or one that asks for more than data. ConversionError: tensors that do not fit.
-      ValueError: an unknown language.
+      ConversionError: tensors that do not fit. ValueError: an unknown language.
     """
-    stored = read_torch(path)
     try:
         model = _plain(stored["cfg"])["model"]
-        config = geometry(_plain(model["w2v_args"])["model"] if "w2v_args" in model else model, str(path))
+        config = geometry(_plain(model["w2v_args"])["model"] if "w2v_args" in model else model, source)
         tensors = renamed(stored["model"])
     except (KeyError, TypeError) as error:
-        raise ConversionError(f"{path}: is no wav2vec 2.0 checkpoint of fairseq ({error} is not in it)") from error
-    source = str(path)
+        raise ConversionError(f"{source}: is no wav2vec 2.0 checkpoint of fairseq ({error} is not in it)") from error
     if stored.get("adapter"):
         table = stored["adapter"]
         wanted = sorted(table) if languages is None else list(languages)

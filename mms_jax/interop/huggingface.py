@@ -37,6 +37,7 @@ from mms_jax.text.languages import ANY_LANGUAGE, find_language
 from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, VocabularyBank, vocabulary_from_json
 
 ENGLISH = "eng"
+_EPSILON = 1e-7  # of the feature extractor
 _DOWN = "adapter_layer.linear_1.weight"
 # Written by old and new versions of PyTorch for the same thing.
 _SPELLINGS = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
@@ -80,7 +81,7 @@ def model_config(fields: Mapping[str, Any], source: str) -> Wav2Vec2Config:
         projected=fields.get("proj_codevector_dim", 256),
         codebooks=fields.get("num_codevector_groups", 2),
         codes=fields.get("num_codevectors_per_group", 320),
-        waveform_epsilon=1e-7,
+        waveform_epsilon=_EPSILON,
     )
 
 
@@ -187,10 +188,11 @@ def read_tensors(path: pathlib.Path) -> dict[str, Tensor]:
         tensors = read_safetensors(path)
     else:
         tensors = {name: value for name, value in read_torch(path).items() if isinstance(value, Tensor)}
-    return {_respelled(name): tensor for name, tensor in tensors.items()}
+    return {respelled(name): tensor for name, tensor in tensors.items()}
 
 
-def _respelled(name: str) -> str:
+def respelled(name: str) -> str:
+    """The newer of PyTorch's two spellings of weight norm."""
     for old, new in _SPELLINGS.items():
         if name.endswith(old):
             return name.removesuffix(old) + new
@@ -266,7 +268,7 @@ def load_folder(folder: pathlib.Path, languages: Sequence[str] | None = None) ->
     """
     fields = json.loads((folder / "config.json").read_text())
     source = str(folder)
-    config = model_config(fields, source)
+    config = dataclasses.replace(model_config(fields, source), waveform_epsilon=_waveform_epsilon(folder))
     tensors: dict[str, Tensor] = {}
     for path in weight_files(folder):
         tensors |= read_tensors(path)
@@ -285,6 +287,13 @@ def load_folder(folder: pathlib.Path, languages: Sequence[str] | None = None) ->
         labels = [label for _, label in sorted(fields["id2label"].items(), key=lambda item: int(item[0]))]
         return identifier(config, tensors, labels, source, activation="linear")
     return encoder_or_pretrained(config, tensors, source)
+
+
+def _waveform_epsilon(folder: pathlib.Path) -> float | None:
+    """What the feature extractor adds to the variance; None where it leaves waveforms as they are."""
+    extractor = folder / "preprocessor_config.json"
+    normalizes = not extractor.exists() or json.loads(extractor.read_text()).get("do_normalize", True)
+    return _EPSILON if normalizes else None
 
 
 def plain_recogniser(
@@ -400,7 +409,8 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
             save_safetensors(folder / "model.safetensors", spread(params, backbone_entries(config, "")))
     _save_json(folder / "config.json", fields)
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": 16_000,
-                 "padding_value": 0.0, "do_normalize": True, "return_attention_mask": True}  # fmt: skip
+                 "padding_value": 0.0, "do_normalize": config.waveform_epsilon is not None,
+                 "return_attention_mask": True}  # fmt: skip
     _save_json(folder / "preprocessor_config.json", extractor)
 
 
