@@ -3,6 +3,7 @@
 import mms_jax
 asr = mms_jax.load("runs/asr")
 asr.transcribe(["a.wav"], language="swh")
+mms_jax.align("chapter.mp3", ["verse one", "verse two"], language="swh", model=asr)
 """
 
 import os
@@ -11,8 +12,37 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mms_jax.alignment.spans import Verse
     from mms_jax.encoders import Encoder, Identifier
     from mms_jax.recognizer import Recognizer
+
+
+def align(
+    file: str | os.PathLike, lines: Sequence[str], *, language: str, model: "Recognizer | str | os.PathLike"
+) -> "list[Verse]":
+    """Finds every verse, word and character of a text in its recording.
+
+    Args:
+      file: a recording of any format, rate and length.
+      lines: its text, one verse a line.
+      language: ISO 639-3. A model that reads romanised text and knows no languages takes any.
+      model: a CTC recogniser, or what `load` takes for one.
+
+    Returns:
+      For each line a span with text, start and end in seconds, score, and its words; see mms_jax.alignment.spans.
+
+    Raises:
+      AudioError: the recording cannot be used. AlignmentError: the text cannot; the message says why.
+      CheckpointError: the model is none, or does not recognise speech. ValueError: it does not know the language.
+    """
+    from mms_jax.alignment.chapters import align_chapters, load_aligner
+
+    if isinstance(model, str | os.PathLike):
+        model = load_aligner(model, [language])
+    [result] = align_chapters(model, [str(file)], [lines], language)
+    if isinstance(result, Exception):
+        raise result
+    return result.verses
 
 
 def load(

@@ -1,8 +1,9 @@
 """The corpus that ships with the program: phrases in eight languages, spoken by eSpeak NG.
 
-Two configs hold the same speech. `chapters` are long recordings, one voice each, of many verses with short silences,
-with the exact start and end of every verse; `verses` are those verses, cut out of the prepared chapters. Voices and
-sentences of the test split occur in no other split.
+Three configs hold the same speech. `chapters` are long recordings, one voice each, of many verses with short silences,
+with the exact start and end of every verse; `verses` are those verses, cut out of the prepared chapters; `labelled` are
+the verses of the first few training chapters, which an aligner may learn from to find all the others. Voices and sentences
+of the test split occur in no other split.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ from mms_jax.audio.flac import decode_flac, encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, resample
 
 SEED = 2305_13516
+LABELLED_CHAPTERS = 4  # training chapters of each language whose verses are cut by hand, so to speak
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +65,12 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="verses", description="single sentences"),
+        tfds.core.BuilderConfig(name="labelled", description="single sentences, a sixth of the training split"),
         tfds.core.BuilderConfig(name="chapters", description="long recordings with the exact time of every verse"),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        if self.builder_config.name == "verses":
+        if self.builder_config.name != "chapters":
             return self.dataset_info_from_configs(features=utterance_features())
         features = dict(utterance_features())
         features["starts"] = tfds.features.Sequence(np.float64)
@@ -76,7 +79,8 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        return {split: self._generate_examples(split) for split in SPLITS}
+        splits = ["train"] if self.builder_config.name == "labelled" else SPLITS
+        return {split: self._generate_examples(split) for split in splits}
 
     def _generate_examples(self, split: str):
         if self.builder_config.name == "chapters":
@@ -87,7 +91,13 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
         chapters = SpokenPhrases(config="chapters", data_dir=self._data_dir_root, file_format="array_record")
         chapters.download_and_prepare()
         for record in chapters.as_data_source(split):
-            yield from _cut_verses(record)
+            if self.builder_config.name == "verses" or is_labelled(as_text(record["id"])):
+                yield from _cut_verses(record)
+
+
+def is_labelled(chapter: str) -> bool:
+    """Whether a training chapter's verses are in the config `labelled`."""
+    return int(chapter.rpartition("_")[2]) < LABELLED_CHAPTERS
 
 
 def _cut_verses(record: dict) -> Iterator[tuple[str, dict]]:

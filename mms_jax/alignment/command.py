@@ -9,15 +9,13 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
-import mms_jax
-from mms_jax.alignment.chapters import Chapter, align_chapters, to_json
+from mms_jax.alignment.chapters import Chapter, align_chapters, load_aligner, to_json
 from mms_jax.alignment.clips import write_clips
 from mms_jax.alignment.errors import AlignmentError
 from mms_jax.alignment.formats import format_chapter
 from mms_jax.alignment.pairs import Pair, find_pairs
 from mms_jax.alignment.records import SETTINGS, file_checksum, write_record
 from mms_jax.audio.errors import AudioError
-from mms_jax.errors import CheckpointError
 from mms_jax.recognizer import Recognizer
 
 DOUBTFUL = -1.0  # a chapter's score below which text and recording hardly belong together
@@ -40,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: {problem}", file=sys.stderr)
     if not waiting:
         return 1 if problems else 0
-    recognizer = _recognizer(arguments)
+    recognizer = load_aligner(arguments.model, [arguments.lang])
     failed = bool(problems)
     results = _aligned(recognizer, waiting, arguments)
     with contextlib.closing(tqdm(results, total=len(waiting), desc="align", unit="file", disable=None)) as progress:
@@ -51,13 +49,6 @@ def run(arguments: argparse.Namespace) -> int:
                 failed = True
                 tqdm.write(f"error: {result}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _recognizer(arguments: argparse.Namespace) -> Recognizer:
-    model = mms_jax.load(arguments.model, languages=[arguments.lang])
-    if not isinstance(model, Recognizer):
-        raise CheckpointError(f"{arguments.model} does not recognise speech; alignment needs a CTC recogniser")
-    return model
 
 
 def _aligned(

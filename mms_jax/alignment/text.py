@@ -112,7 +112,8 @@ class _Speller:
     def add(self, text: str, normalized: str) -> None:
         """Adds a verse."""
         words: list[WordText] = []
-        for word in normalized.split():
+        said = [word for word in normalized.split() if any(map(str.isalnum, word))]  # dashes are not read
+        for word in said:
             spelt = self._spell(word)
             if any(numbers for _, numbers in spelt):
                 words.append(self._readable(word, spelt))
@@ -120,7 +121,7 @@ class _Speller:
                 self._dropped[word] += 1
                 words.append(self._unreadable(word, words))
         readable = any(not word.star for word in words)
-        self._verses.append(VerseText(text, normalized if readable else "", tuple(words)))
+        self._verses.append(VerseText(text, " ".join(said) if readable else "", tuple(words)))
 
     def finish(self) -> ChapterText:
         """The chapter."""

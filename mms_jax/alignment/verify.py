@@ -8,13 +8,12 @@ from typing import Any
 import jiwer
 from tqdm import tqdm
 
-import mms_jax
+from mms_jax.alignment.chapters import load_aligner
 from mms_jax.alignment.clips import Cut, cut_recording
 from mms_jax.alignment.records import read_records, write_record
 from mms_jax.audio.errors import AudioError
 from mms_jax.audio.read import SHORTEST_SAMPLES
 from mms_jax.decoding.greedy import collapse
-from mms_jax.errors import CheckpointError
 from mms_jax.recognizer import Recognizer
 from mms_jax.text.normalize import normalize
 from mms_jax.text.vocabulary import spell
@@ -24,10 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Adds "heard" and "cer" to the verses of a folder; returns the exit status. Chapters that have them are left alone."""
     folder = pathlib.Path(arguments.folder)
     records = read_records(folder)
-    languages = sorted({record["language"] for record in records.values()})
-    model = mms_jax.load(arguments.model, languages=languages)
-    if not isinstance(model, Recognizer):
-        raise CheckpointError(f"{arguments.model} does not recognise speech")
+    model = load_aligner(arguments.model, sorted({record["language"] for record in records.values()}))
     failed = False
     for name, record in tqdm(records.items(), desc="verify", unit="file", disable=None):
         if record.get("verified_by") == arguments.model:

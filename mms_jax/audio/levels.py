@@ -62,7 +62,7 @@ def silences(levels: np.ndarray, start: float, end: float) -> list[tuple[float, 
         else:
             runs.append([begin, stop])
     return [
-        ((first + begin) * LEVEL_SECONDS, (first + stop) * LEVEL_SECONDS)
+        (float((first + begin) * LEVEL_SECONDS), float((first + stop) * LEVEL_SECONDS))
         for begin, stop in runs
         if (stop - begin) * LEVEL_SECONDS >= SILENT_SECONDS
     ]

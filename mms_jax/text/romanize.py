@@ -27,7 +27,8 @@ def romanize(word: str, language: str) -> list[tuple[str, str]]:
         if edge.end <= position:
             continue
         letters = "".join(letter for letter in edge.txt.lower().replace("’", "'") if letter in ROMAN)
-        pieces.append((word[position : edge.end], letters))
+        piece = word[position : edge.end]
+        pieces += zip(piece, letters) if piece == letters else [(piece, letters)]  # "eight" may come as one
         position = edge.end
     if position < len(word):
         pieces.append((word[position:], ""))

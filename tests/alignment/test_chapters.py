@@ -1,0 +1,165 @@
+"""Chapters of tones, whose exact times are known, through the whole aligner."""
+
+import itertools
+
+import numpy as np
+import pytest
+import soxr
+
+import mms_jax
+from mms_jax.alignment.chapters import align_chapters
+from mms_jax.alignment.errors import AlignmentError
+from mms_jax.alignment.spans import Path, verse_spans
+from mms_jax.alignment.text import read_chapter_text
+from mms_jax.audio.errors import AudioError
+from mms_jax.text.vocabulary import readable_symbols
+from tests.alignment.conftest import RATE, Spoken, random_lines, speak, verse_times
+
+GREEK = "αβγδ"
+
+
+@pytest.fixture
+def align(greek, write_audio):
+    """Aligns a waveform with lines; returns the verses."""
+    return lambda waveform, lines: mms_jax.align(write_audio(waveform), lines, language="eng", model=greek)
+
+
+def assert_close(verses, times, within: float = 0.045) -> None:
+    np.testing.assert_allclose(verse_times(verses), times, atol=within)
+
+
+def test_verses_words_and_characters(align):
+    spoken = speak(["αβ γδδ", "δα", "γγ βα"], GREEK)
+    verses = align(spoken.waveform, spoken.lines)
+    assert_close(verses, spoken.times)
+    assert [verse.text for verse in verses] == spoken.lines
+    assert [[word.text for word in verse.words] for verse in verses] == [["αβ", "γδδ"], ["δα"], ["γγ", "βα"]]
+    letters = verses[0].words[1].characters
+    assert "".join(letter.text for letter in letters) == "γδδ"
+    assert all(left.end == right.start for left, right in itertools.pairwise(letters))
+    assert letters[0].start == verses[0].words[1].start and letters[-1].end == verses[0].words[1].end
+    assert all(-0.2 < verse.score <= 0 and verse.readable for verse in verses)
+    # Clips are cut in the middle of the silence, and share nothing.
+    for (_, end), (start, _), left, right in zip(spoken.times, spoken.times[1:], verses, verses[1:]):
+        assert left.cut_end == right.cut_start == pytest.approx((start + end) / 2, abs=0.03)
+
+
+def test_times_stay_right_across_windows(align):
+    spoken = speak(random_lines(60, GREEK), GREEK)
+    assert len(spoken.waveform) > 120 * RATE
+    assert_close(align(spoken.waveform, spoken.lines), spoken.times)
+
+
+def test_announcements_are_the_stars(align):
+    spoken = speak(random_lines(6, GREEK), GREEK)
+    before, after = (speak(random_lines(3, GREEK, seed), GREEK, seed).waveform for seed in (8, 9))
+    verses = align(np.concatenate([before, spoken.waveform, after]), spoken.lines)
+    assert_close(verses, spoken.times + len(before) / RATE)
+    assert min(verse.score for verse in verses) > -0.2
+
+
+def test_missing_verse_touches_only_its_neighbours(align):
+    spoken = speak(random_lines(9, GREEK), GREEK)
+    verses = align(spoken.waveform, spoken.lines[:4] + spoken.lines[5:])
+    times = np.delete(spoken.times, 4, axis=0)
+    far = [0, 1, 2, 5, 6, 7]
+    np.testing.assert_allclose(verse_times(verses)[far], times[far], atol=0.045)
+    assert all(verses[row].score > -0.2 for row in far)
+    assert min(verses[3].score, verses[4].score) < -0.2
+
+
+def test_doubled_verse_touches_only_its_neighbours(align):
+    spoken = speak(random_lines(9, GREEK), GREEK)
+    verses = align(spoken.waveform, spoken.lines[:5] + spoken.lines[4:])
+    far, there = [0, 1, 2, 3, 7, 8, 9], [0, 1, 2, 3, 6, 7, 8]
+    np.testing.assert_allclose(verse_times(verses)[far], spoken.times[there], atol=0.045)
+    assert min(verses[4].score, verses[5].score) < -0.5
+
+
+def test_digits_are_a_star_and_come_back(align):
+    spoken = speak(["αβ γγδ δα", "βα δ"], GREEK)
+    verses = align(spoken.waveform, ["Αβ 12, 34 δα!", "βα δ"])
+    assert_close(verses, spoken.times)
+    assert [word.text for word in verses[0].words] == ["αβ", "12 34", "δα"]
+    number = verses[0].words[1]
+    assert number.score is None and number.end - number.start == pytest.approx(0.72, abs=0.1)
+    assert not verses[0].readable and verses[1].readable
+    assert verses[0].score > -0.2
+
+
+def test_lines_without_words_are_there_and_empty(align):
+    spoken = speak(["αβ γδ", "δα"], GREEK)
+    verses = align(spoken.waveform, ["", "αβ γδ", " — ", "...", "δα"])
+    np.testing.assert_allclose(verse_times(verses)[[1, 4]], spoken.times, atol=0.045)
+    for row in (0, 2, 3):
+        assert verses[row].start == verses[row].end and verses[row].score is None and not verses[row].words
+    starts = [verse.start for verse in verses]
+    assert starts == sorted(starts)
+
+
+def test_romanised_text(latin, write_audio):
+    """Greek in, heard as Latin letters; a letter that stands for two keeps both."""
+    spoken = speak(["kai", "mia"], "kmai")
+    [chapter] = align_chapters(latin, [write_audio(spoken.waveform)], [["Και", "μία!"]], "eng")
+    assert_close(chapter.verses, spoken.times)
+    assert [letter.text for letter in chapter.verses[1].words[0].characters] == ["μ", "ί", "α"]
+
+
+def test_any_format_and_rate(greek, write_audio):
+    spoken = speak(random_lines(5, GREEK), GREEK)
+    loud = soxr.resample(spoken.waveform, RATE, 44_100)
+    file = write_audio(np.stack([loud, 0.5 * loud], axis=1), "chapter.mp3", 44_100)
+    assert_close(mms_jax.align(file, spoken.lines, language="eng", model=greek), spoken.times, within=0.08)
+
+
+def test_a_pause_does_not_lie_within_a_word(greek):
+    """The first letter of a verse, heard in the one before it, does not take the silence between along."""
+    text = read_chapter_text(["αβ", "γδ"], "eng", readable_symbols(greek.vocabulary, "eng"), 6)
+    assert text.labels.tolist() == [6, 2, 3, 1, 4, 5, 6]
+    positions = np.full(200, -1)
+    # Words from 0.5 to 1.0 s and from 2.0 to 2.5 s; the γ (label 4) is seen before the silence.
+    for frame, label in ((3, 0), (30, 1), (40, 2), (44, 3), (47, 4), (110, 5), (180, 6)):
+        positions[frame] = label
+    levels = np.full(400, -70.0)
+    levels[50:100] = levels[200:250] = -20.0
+    verses = verse_spans(text, Path(positions, np.zeros(200), np.zeros(200, bool), levels))
+    np.testing.assert_allclose(verse_times(verses), [[0.5, 0.92], [2.0, 2.5]], atol=0.05)
+    assert verses[1].words[0].characters[0].end >= 2.0
+
+
+def test_half_a_recording_scores_low(align):
+    spoken = speak(random_lines(12, GREEK), GREEK)
+    verses = align(spoken.waveform[: round(spoken.times[6, 0] * RATE)], spoken.lines)
+    # What follows has to fit somewhere, and takes the room of the last verses that were recorded: the scores tell.
+    np.testing.assert_allclose(verse_times(verses)[:3], spoken.times[:3], atol=0.045)
+    wrong = np.abs(verse_times(verses) - spoken.times).max(axis=1) > 0.2
+    assert wrong[6:].all()
+    assert all((verse.score < -0.5) == is_wrong for verse, is_wrong in zip(verses, wrong))
+
+
+def test_what_cannot_be_aligned_is_said_and_does_not_stop_the_others(greek, write_audio, tmp_path):
+    spoken = speak(["αβ γδ", "δα"], GREEK)
+    good = write_audio(spoken.waveform)
+    (tmp_path / "empty.wav").touch()
+    files = [good, good, str(tmp_path / "empty.wav"), good, good, str(tmp_path / "none.wav"), good]
+    texts = [spoken.lines, ["", "..."], spoken.lines, ["hello world"], ["αβγ" * 200], spoken.lines, spoken.lines]
+    results = list(align_chapters(greek, files, texts, "eng"))
+    assert_close(results[0].verses, spoken.times)
+    assert_close(results[6].verses, spoken.times)
+    for row, kind, message in (
+        (1, AlignmentError, "text is empty"),
+        (2, AudioError, "empty.wav: is empty"),
+        (3, AlignmentError, "no character of the text is among the model's symbols for eng"),
+        (4, AlignmentError, "chapter.flac: the text is longer than the audio can hold"),
+        (5, AudioError, "none.wav: no such file"),
+    ):
+        assert isinstance(results[row], kind) and message in str(results[row])
+    with pytest.raises(ValueError, match="no language 'xyz'"):
+        list(align_chapters(greek, [good], [spoken.lines], "xyz"))
+
+
+def test_unknown_characters_are_counted(greek, write_audio):
+    spoken: Spoken = speak(["αβ γδ"], GREEK)
+    [chapter] = align_chapters(greek, [write_audio(spoken.waveform)], [["αxβ γδx 7"]], "eng")
+    assert chapter.dropped == {"x": 2, "7": 1}
+    assert [letter.text for letter in chapter.verses[0].words[0].characters] == ["αx", "β"]
