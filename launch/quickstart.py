@@ -1,4 +1,4 @@
-"""From nothing to a recogniser: corpus, pretraining, fine-tuning, evaluation, use. `launch/local.sh quickstart` runs it.
+"""From nothing to a recogniser: chapters, aligner, corpus, pretraining, fine-tuning, evaluation, use.
 
 Every step is a command of this project, printed before it runs; what each prints goes to FOLDER/logs. A step that is
 done is not done again, so an interrupted quickstart goes on where it was.
@@ -14,12 +14,15 @@ import sys
 import time
 
 import soundfile
+from chapters import score_alignments, write_chapters
 
 from input_pipeline.corpora.storage import as_text, open_corpus
 from mms_jax.audio.flac import decode_flac
 from mms_jax.checkpoint import write_json
 
-CORPUS = "spoken_phrases/verses"
+LABELLED = "spoken_phrases/labelled"
+ALIGNED = "aligned_chapters/phrases"
+MIN_SCORE = -1.0  # a tiny aligner is less sure of itself than MMS's, whose threshold is -0.2
 SHOWN = 3  # held-out recordings that the command line transcribes
 
 
@@ -68,6 +71,7 @@ class Quickstart:
             f"--config=configs/{config}.py",
             f"--workdir={self.folder / name}",
             f"--config.input.data_dir={self.data}",
+            f"--config.input.eval_corpora=('{LABELLED}:test',)",
         )
         self.command(f"train_{name}", "mms_jax.train", *common, *changes)
         self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, show=True)
@@ -94,13 +98,30 @@ class Quickstart:
                     process.terminate()
                 raise failures[0]
 
+    def build_corpus(self, model: pathlib.Path) -> dict[str, float]:
+        """Cuts the chapters into a corpus with an aligner; returns how well it found their verses."""
+        chapters, aligned = self.folder / "chapters", self.folder / "aligned"
+        write_chapters(self.data, chapters)
+        arguments = ("mms_jax.cli", "align", str(chapters), str(chapters), "--lang", "folder", "--model", str(model))
+        self.command("align", *arguments, "--output-dir", str(aligned))
+        scores = score_alignments(chapters, aligned)
+        write_json(self.folder / "alignment.json", scores)
+        print(f"  boundaries of {scores['verses']} verses: median error {scores['median_ms']} ms, "
+              f"95 % within {scores['p95_ms']} ms")  # fmt: skip
+        self.command(
+            "prepare_aligned", "input_pipeline.prepare", "aligned_chapters", f"--data_dir={self.data}",
+            f"--name={ALIGNED.rpartition('/')[2]}", f"--alignments={aligned}", "--splits=train", f"--min_score={MIN_SCORE}",
+            "--workers=2", show=True,
+        )  # fmt: skip
+        return scores
+
     def evaluation(self, name: str) -> dict:
         """What `train` measured."""
         return json.loads((self.folder / name / "evaluation.json").read_text())
 
     def transcribe(self) -> list[dict]:
         """Transcribes held-out recordings from the command line, one call a language."""
-        corpus = open_corpus(CORPUS, "test", self.data)
+        corpus = open_corpus(LABELLED, "test", self.data)
         folder = self.folder / "held_out"
         folder.mkdir(exist_ok=True)
         shown, languages = [], set()
@@ -128,17 +149,31 @@ def run(folder: pathlib.Path) -> dict:
     """The whole quickstart; returns what results.json holds."""
     begun = time.monotonic()
     steps = Quickstart(folder)
-    steps.command("prepare", "input_pipeline.prepare", "spoken_phrases", f"--data_dir={steps.data}", show=True)
-    steps.train("pretrain", "pretrain_phrases")
+    steps.command(
+        "prepare",
+        "input_pipeline.prepare",
+        "spoken_phrases",
+        "--config=labelled",
+        f"--data_dir={steps.data}",
+        show=True,
+    )
     steps.train_side_by_side(
         {
-            "asr": ("asr_phrases", f"--config.init_from={folder / 'pretrain'}"),
-            "asr_without_pretraining": ("asr_phrases",),
+            "aligner": ("asr_phrases", "--config.total_steps=800", _trains_on(f"{LABELLED}:train")),
+            "pretrain": ("pretrain_phrases", _trains_on("spoken_phrases/chapters:train")),
+        }
+    )
+    alignment = steps.build_corpus(folder / "aligner")
+    steps.train_side_by_side(
+        {
+            "asr": ("asr_phrases", f"--config.init_from={folder / 'pretrain'}", _trains_on(f"{ALIGNED}:train")),
+            "asr_without_pretraining": ("asr_phrases", _trains_on(f"{ALIGNED}:train")),
         }
     )
     transcripts = steps.transcribe()
     asr, without, pretrain = (steps.evaluation(name) for name in ("asr", "asr_without_pretraining", "pretrain"))
     results = {
+        "alignment": alignment,
         "asr": {
             "cer": asr["cer"],
             "wer": asr["wer"],
@@ -158,6 +193,10 @@ def run(folder: pathlib.Path) -> dict:
     return results
 
 
+def _trains_on(corpus: str) -> str:
+    return f"--config.input.corpora=('{corpus}',)"
+
+
 def format_results(results: dict) -> str:
     """The closing table."""
     asr, without = results["asr"], results["asr_without_pretraining"]
@@ -170,6 +209,11 @@ def format_results(results: dict) -> str:
         f"Pretraining bought {100 * gain:.2f} points of CER." if gain > 0 else
         f"Pretraining bought nothing here: {100 * -gain:.2f} points of CER worse than from scratch."
     )  # fmt: skip
+    alignment = results["alignment"]
+    verdict += (
+        f"\nThe aligner found {alignment['verses']} verses; their boundaries are {alignment['median_ms']:.0f} ms off "
+        f"(median), 95 % of them less than {alignment['p95_ms']:.0f} ms; {alignment['lost']} verses are lost."
+    )
     accuracy = 100 * results["pretrain"]["accuracy"]
     lines += [verdict, f"Masked frames predicted right among 101 candidates: {accuracy:.1f} % (chance 1 %)."]
     lines.append(f"{results['minutes']:.1f} minutes.")

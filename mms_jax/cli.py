@@ -61,7 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     align.set_defaults(run=_align)
     align.add_argument("audio", metavar="AUDIO", help="a recording of any format, rate and length, or a folder of them")
     align.add_argument("text", metavar="TEXT", help="its text, one verse a line; or a folder, NAME.txt for NAME.mp3")
-    align.add_argument("--lang", required=True, help="language, ISO 639-3; any, for models that read romanised text")
+    align.add_argument(
+        "--lang", required=True,
+        help="language, ISO 639-3 (any, for models of romanised text); or folder: recordings lie in folders named by it",
+    )  # fmt: skip
     align.add_argument("--model", required=True, help=f"a CTC recogniser: {model}")
     align.add_argument(
         "--format", choices=("json", "textgrid", "srt", "vtt", "tsv"), default="json", help="default: json"

@@ -123,12 +123,12 @@ class Recognizer:
     def score_files(
         self,
         files: Sequence[str],
+        language: str | Sequence[str],
         reduce: Callable[[int, np.ndarray], Any],
         finish: Callable[[int, list[Any], float], Any],
-        language: str,
         listen: Callable[[int, np.ndarray], None],
     ) -> Iterator[Any]:
-        """Runs recordings of one language, see `WindowedModel.on_files`; `reduce` is given logits (frames, vocabulary)."""
+        """Runs recordings, see `WindowedModel.on_files`; `reduce` is given logits (frames, vocabulary)."""
         return self._model.on_files(files, reduce, finish, self._languages(language, len(files)), listen)
 
     def logits(self, waveforms: Sequence[np.ndarray], *, language: str | Sequence[str]) -> list[np.ndarray]:

@@ -2,8 +2,8 @@
 
 Three configs hold the same speech. `chapters` are long recordings, one voice each, of many verses with short silences,
 with the exact start and end of every verse; `verses` are those verses, cut out of the prepared chapters; `labelled` are
-the verses of the first few training chapters, which an aligner may learn from to find all the others. Voices and sentences
-of the test split occur in no other split.
+the same, but of the training split only the first few chapters, from which an aligner learns to find the verses of the
+others. Voices and sentences of the test split occur in no other split.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="verses", description="single sentences"),
-        tfds.core.BuilderConfig(name="labelled", description="single sentences, a sixth of the training split"),
+        tfds.core.BuilderConfig(name="labelled", description="single sentences, of the training split only a sixth"),
         tfds.core.BuilderConfig(name="chapters", description="long recordings with the exact time of every verse"),
     ]
 
@@ -79,8 +79,7 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        splits = ["train"] if self.builder_config.name == "labelled" else SPLITS
-        return {split: self._generate_examples(split) for split in splits}
+        return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split: str):
         if self.builder_config.name == "chapters":
@@ -91,7 +90,7 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
         chapters = SpokenPhrases(config="chapters", data_dir=self._data_dir_root, file_format="array_record")
         chapters.download_and_prepare()
         for record in chapters.as_data_source(split):
-            if self.builder_config.name == "verses" or is_labelled(as_text(record["id"])):
+            if self.builder_config.name == "verses" or split != "train" or is_labelled(as_text(record["id"])):
                 yield from _cut_verses(record)
 
 

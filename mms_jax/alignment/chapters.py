@@ -64,7 +64,7 @@ def align_chapters(
     recognizer: Recognizer,
     files: Sequence[str],
     texts: Sequence[Sequence[str]],
-    language: str,
+    language: str | Sequence[str],
     *,
     as_released: bool = False,
 ) -> Iterator[Chapter | AudioError | AlignmentError]:
@@ -74,50 +74,59 @@ def align_chapters(
       recognizer: any CTC model.
       files: paths of the recordings.
       texts: the lines of each, one verse a line.
-      language: ISO 639-3. A model that knows no languages, such as MMS's aligner, takes any.
+      language: ISO 639-3, one for all or one a file. A model that knows no languages, such as MMS's aligner, takes any.
       as_released: see `normalize_mms`.
 
     Yields:
       For each file, in order, a chapter, or what is wrong with it.
 
     Raises:
-      ValueError: the model does not know the language.
+      ValueError: the model does not know a language.
     """
-    spoken = ANY_LANGUAGE if recognizer.languages == (ANY_LANGUAGE,) else language
-    symbols = readable_symbols(recognizer.vocabulary, spoken)
+    languages = [language] * len(files) if isinstance(language, str) else list(language)
+    spoken = [ANY_LANGUAGE if recognizer.languages == (ANY_LANGUAGE,) else language for language in languages]
+    symbols = {name: readable_symbols(recognizer.vocabulary, name) for name in sorted(set(spoken))}
     star = len(recognizer.vocabulary)
-    read: list[ChapterText | AlignmentError] = []
-    for file, lines in zip(files, texts, strict=True):
+    jobs: list[_Job | AlignmentError] = []
+    for file, lines, own, name in zip(files, texts, languages, spoken, strict=True):
         try:
-            read.append(read_chapter_text(lines, language, symbols, star, as_released=as_released))
+            text = read_chapter_text(lines, own, symbols[name], star, as_released=as_released)
+            jobs.append(_Job(file, text, own, name))
         except AlignmentError as error:
-            read.append(AlignmentError(f"{file}: {error}"))
-    usable = [(file, text) for file, text in zip(files, read) if isinstance(text, ChapterText)]
-    aligned = _align(recognizer, [file for file, _ in usable], [text for _, text in usable], language, spoken)
-    for text in read:
-        yield next(aligned) if isinstance(text, ChapterText) else text
+            jobs.append(AlignmentError(f"{file}: {error}"))
+    aligned = _align(recognizer, [job for job in jobs if isinstance(job, _Job)], star)
+    for job in jobs:
+        yield next(aligned) if isinstance(job, _Job) else job
 
 
-def _align(
-    recognizer: Recognizer, files: list[str], texts: list[ChapterText], language: str, spoken: str
-) -> Iterator[Chapter | AudioError | AlignmentError]:
-    star = len(recognizer.vocabulary)
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A recording whose text is ready: `language` as asked for, `spoken` as the model calls it."""
+
+    file: str
+    text: ChapterText
+    language: str
+    spoken: str
+
+
+def _align(recognizer: Recognizer, jobs: list[_Job], star: int) -> Iterator[Chapter | AudioError | AlignmentError]:
     meters: dict[int, LevelMeter] = collections.defaultdict(LevelMeter)
     # Of each frame only what can matter is kept: the blank, the text's symbols, and the best of all.
-    columns = [np.unique([BLANK, *text.labels[text.labels != star]]) for text in texts]
+    columns = [np.unique([BLANK, *job.text.labels[job.text.labels != star]]) for job in jobs]
 
     def reduce(number: int, logits: np.ndarray) -> np.ndarray:
         scores = log_softmax(logits)
         return np.concatenate([scores[:, columns[number]], scores.max(axis=1, keepdims=True)], axis=1)
 
     def finish(number: int, pieces: list[np.ndarray], seconds: float) -> Chapter | AlignmentError:
-        levels = meters.pop(number).levels()
+        job, levels = jobs[number], meters.pop(number).levels()
         try:
-            return _chapter(texts[number], columns[number], star, np.concatenate(pieces), levels, language, seconds)
+            return _chapter(job.text, columns[number], star, np.concatenate(pieces), levels, job.language, seconds)
         except AlignmentError as error:
-            return AlignmentError(f"{files[number]}: {error}")
+            return AlignmentError(f"{job.file}: {error}")
 
-    return recognizer.score_files(files, reduce, finish, spoken, lambda number, block: meters[number].add(block))
+    files, languages = [job.file for job in jobs], [job.spoken for job in jobs]
+    return recognizer.score_files(files, languages, reduce, finish, lambda number, block: meters[number].add(block))
 
 
 def _chapter(

@@ -18,6 +18,7 @@ from mms_jax.alignment.records import SETTINGS, file_checksum, write_record
 from mms_jax.audio.errors import AudioError
 from mms_jax.recognizer import Recognizer
 
+BY_FOLDER = "folder"  # --lang: each recording lies in a folder named by its language
 DOUBTFUL = -1.0  # a chapter's score below which text and recording hardly belong together
 
 
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: {problem}", file=sys.stderr)
     if not waiting:
         return 1 if problems else 0
-    recognizer = load_aligner(arguments.model, [arguments.lang])
+    recognizer = load_aligner(arguments.model, sorted({_language(pair, arguments) for pair in waiting}))
     failed = bool(problems)
     results = _aligned(recognizer, waiting, arguments)
     with contextlib.closing(tqdm(results, total=len(waiting), desc="align", unit="file", disable=None)) as progress:
@@ -62,12 +63,17 @@ def _aligned(
             texts[pair.name] = pair.lines()
         except AlignmentError as error:
             unreadable[pair.name] = error
-    files = [str(pair.audio) for pair in pairs if pair.name in texts]
+    readable = [pair for pair in pairs if pair.name in texts]
     chapters = align_chapters(
-        recognizer, files, list(texts.values()), arguments.lang, as_released=arguments.as_released
-    )
+        recognizer, [str(pair.audio) for pair in readable], list(texts.values()),
+        [_language(pair, arguments) for pair in readable], as_released=arguments.as_released,
+    )  # fmt: skip
     for pair in pairs:
         yield pair, next(chapters) if pair.name in texts else unreadable[pair.name]
+
+
+def _language(pair: Pair, arguments: argparse.Namespace) -> str:
+    return pair.audio.resolve().parent.name if arguments.lang == BY_FOLDER else arguments.lang
 
 
 def _finish(pair: Pair, chapter: Chapter, recognizer: Recognizer, arguments: argparse.Namespace) -> None:
