@@ -35,10 +35,10 @@ def align(
       AudioError: the recording cannot be used. AlignmentError: the text cannot; the message says why.
       CheckpointError: the model is none, or does not recognise speech. ValueError: it does not know the language.
     """
-    from mms_jax.alignment.chapters import align_chapters, load_aligner
+    from mms_jax.alignment.chapters import align_chapters
 
     if isinstance(model, str | os.PathLike):
-        model = load_aligner(model, [language])
+        model = load_recognizer(model, [language])
     [result] = align_chapters(model, [str(file)], [lines], language)
     if isinstance(result, Exception):
         raise result
@@ -86,3 +86,21 @@ def load(
         case "lid":
             return Identifier(config, description, stored.params, jnp.dtype(dtype))
     return Encoder(config, stored.params, jnp.dtype(dtype))
+
+
+def load_recognizer(model: str | os.PathLike, languages: Sequence[str]) -> "Recognizer":
+    """Loads a recogniser for some languages, see `load`.
+
+    Raises:
+      CheckpointError: nothing there, or a model of another kind.
+    """
+    from mms_jax.errors import CheckpointError
+    from mms_jax.recognizer import Recognizer
+
+    loaded = load(model, languages=languages)
+    if not isinstance(loaded, Recognizer):
+        raise CheckpointError(
+            f"{model} does not recognise speech; fine-tune it first: python -m mms_jax.train "
+            f"--config=configs/asr_phrases.py --workdir=DIR --config.init_from={model}"
+        )
+    return loaded

@@ -105,7 +105,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _transcribe(arguments: argparse.Namespace) -> int:
     import mms_jax
-    from mms_jax.recognizer import Recognizer
 
     beam = _beam_settings(arguments)
     with audio_files(arguments.files) as named:
@@ -116,12 +115,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
         wanted = sorted(set(languages))
         if beam and beam.lm and len(wanted) > 1:
             raise ValueError(f"--lm is a model of one language, these are {', '.join(wanted)}; call once for each")
-        model = mms_jax.load(arguments.model, languages=wanted)
-        if not isinstance(model, Recognizer):
-            raise CheckpointError(
-                f"{arguments.model} does not recognise speech; fine-tune it first: python -m mms_jax.train "
-                f"--config=configs/asr_phrases.py --workdir=DIR --config.init_from={arguments.model}"
-            )
+        model = mms_jax.load_recognizer(arguments.model, wanted)
         results = model.transcribe_each(paths, language=languages, beam=beam)
         write = _TranscriptWriter(arguments.format, arguments.output_dir, single=len(named) == 1)
         return _each("transcribe", [name for name, _ in named], results, write)
@@ -223,15 +217,17 @@ def _identifier(name: str):
 
 
 def _align(arguments: argparse.Namespace) -> int:
+    import mms_jax
     from mms_jax.alignment import command
 
-    return command.run(arguments)
+    return command.run(arguments, mms_jax.load_recognizer)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    import mms_jax
     from mms_jax.alignment import verify
 
-    return verify.run(arguments)
+    return verify.run(arguments, mms_jax.load_recognizer)
 
 
 def _convert(arguments: argparse.Namespace) -> int:

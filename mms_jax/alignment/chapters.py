@@ -3,20 +3,17 @@
 import collections
 import dataclasses
 import math
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-import mms_jax
 from mms_jax.alignment.errors import AlignmentError
 from mms_jax.alignment.spans import Path, Verse, verse_spans
 from mms_jax.alignment.text import ChapterText, read_chapter_text
 from mms_jax.alignment.viterbi import align_ctc
 from mms_jax.audio.errors import AudioError
 from mms_jax.audio.levels import LevelMeter
-from mms_jax.errors import CheckpointError
 from mms_jax.recognizer import Recognizer, log_softmax
 from mms_jax.text.languages import ANY_LANGUAGE
 from mms_jax.text.vocabulary import readable_symbols
@@ -46,18 +43,6 @@ class Chapter:
     verses: list[Verse]
     dropped: dict[str, int]
     path: np.ndarray = dataclasses.field(repr=False)
-
-
-def load_aligner(model: str | os.PathLike, languages: Sequence[str]) -> Recognizer:
-    """Loads a recogniser to align with, see `mms_jax.load`.
-
-    Raises:
-      CheckpointError: nothing there, or a model that does not recognise speech.
-    """
-    aligner = mms_jax.load(model, languages=languages)
-    if not isinstance(aligner, Recognizer):
-        raise CheckpointError(f"{model} does not recognise speech; alignment needs a CTC recogniser")
-    return aligner
 
 
 def align_chapters(

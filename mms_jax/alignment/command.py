@@ -5,11 +5,11 @@ import contextlib
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from tqdm import tqdm
 
-from mms_jax.alignment.chapters import Chapter, align_chapters, load_aligner, to_json
+from mms_jax.alignment.chapters import Chapter, align_chapters, to_json
 from mms_jax.alignment.clips import write_clips
 from mms_jax.alignment.errors import AlignmentError
 from mms_jax.alignment.formats import format_chapter
@@ -22,8 +22,13 @@ BY_FOLDER = "folder"  # --lang: each recording lies in a folder named by its lan
 DOUBTFUL = -1.0  # a chapter's score below which text and recording hardly belong together
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Aligns; returns the exit status: 0 only if every file was done."""
+def run(arguments: argparse.Namespace, load: Callable[[str, Sequence[str]], Recognizer]) -> int:
+    """Aligns; returns the exit status: 0 only if every file was done.
+
+    Args:
+      arguments: of the command line.
+      load: gives the recogniser of a --model for some languages.
+    """
     pairs, problems = find_pairs(arguments.audio, arguments.text)
     if len(pairs) > 1 and arguments.plot:
         raise AlignmentError("--plot draws one recording; name it and its text")
@@ -39,16 +44,18 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"error: {problem}", file=sys.stderr)
     if not waiting:
         return 1 if problems else 0
-    recognizer = load_aligner(arguments.model, sorted({_language(pair, arguments) for pair in waiting}))
+    recognizer = load(arguments.model, sorted({_language(pair, arguments) for pair in waiting}))
     failed = bool(problems)
     results = _aligned(recognizer, waiting, arguments)
     with contextlib.closing(tqdm(results, total=len(waiting), desc="align", unit="file", disable=None)) as progress:
         for pair, result in progress:
-            if isinstance(result, Chapter):
+            try:
+                if isinstance(result, Exception):
+                    raise result
                 _finish(pair, result, recognizer, arguments)
-            else:
+            except (AudioError, AlignmentError) as error:
                 failed = True
-                tqdm.write(f"error: {result}", file=sys.stderr)
+                tqdm.write(f"error: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 

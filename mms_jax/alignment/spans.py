@@ -112,8 +112,10 @@ def verse_spans(text: ChapterText, path: Path) -> list[Verse]:
         ]
         cut_start, cut_end = (sum(meetings[place]) / 2 for place in (number, number + len(aligned)))
         readable = bool(verse.normalized) and not any(word.star for word in verse.words)
-        frames = round(cut_start / FRAME_SECONDS), round(cut_end / FRAME_SECONDS)
-        score = path.mean(*frames) if verse.normalized else None
+        # All between the cuts, and its own symbols where they were heard beyond.
+        first = min(round(cut_start / FRAME_SECONDS), firsts[verse.words[0].pieces[0].first])
+        last = max(round(cut_end / FRAME_SECONDS), lasts[verse.words[-1].pieces[-1].last])
+        score = path.mean(first, last) if verse.normalized else None
         start, stop = aligned[0].start, aligned[-1].end
         verses.append(Verse(verse.text, start, stop, score, cut_start, cut_end, verse.normalized, readable, aligned))
         number += len(aligned)

@@ -3,12 +3,12 @@
 import argparse
 import pathlib
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jiwer
 from tqdm import tqdm
 
-from mms_jax.alignment.chapters import load_aligner
 from mms_jax.alignment.clips import Cut, cut_recording
 from mms_jax.alignment.records import read_records, write_record
 from mms_jax.audio.errors import AudioError
@@ -19,11 +19,16 @@ from mms_jax.text.normalize import normalize
 from mms_jax.text.vocabulary import spell
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Adds "heard" and "cer" to the verses of a folder; returns the exit status. Chapters that have them are left alone."""
+def run(arguments: argparse.Namespace, load: Callable[[str, Sequence[str]], Recognizer]) -> int:
+    """Adds "heard" and "cer" to the verses of a folder; returns the exit status. Chapters that have them are left alone.
+
+    Args:
+      arguments: of the command line.
+      load: gives the recogniser of a --model for some languages.
+    """
     folder = pathlib.Path(arguments.folder)
     records = read_records(folder)
-    model = load_aligner(arguments.model, sorted({record["language"] for record in records.values()}))
+    model = load(arguments.model, sorted({record["language"] for record in records.values()}))
     failed = False
     for name, record in tqdm(records.items(), desc="verify", unit="file", disable=None):
         if record.get("verified_by") == arguments.model:

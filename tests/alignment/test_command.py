@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
+import mms_jax
 from input_pipeline import prepare
 from input_pipeline.corpora.storage import as_text, corpus_directory, open_corpus
 from mms_jax import cli
-from mms_jax.alignment import command, verify
 from mms_jax.audio.flac import decode_flac
 from tests.alignment.conftest import RATE, random_lines, speak, tone_recognizer
 
@@ -24,8 +24,7 @@ CHAPTERS = ("MAT_01", "MRK_01", "MRK_02", "JHN_01")
 def loaded(monkeypatch):
     """Every --model is the aligner of tones."""
     model = tone_recognizer(GREEK)
-    monkeypatch.setattr(command, "load_aligner", lambda name, language: model)
-    monkeypatch.setattr(verify, "load_aligner", lambda name, language: model)
+    monkeypatch.setattr(mms_jax, "load_recognizer", lambda name, languages: model)
 
 
 @pytest.fixture
