@@ -69,6 +69,7 @@ def _add_aligned_arguments(parser: argparse.ArgumentParser) -> None:
         ("max_recording_cer", "over a recording, which is a folder of chapters"),
         ("min_seconds", "of a verse"),
         ("max_seconds", "of a verse"),
+        ("max_silence", "that a clip keeps before and after the speech, in seconds"),
     ):
         default = getattr(rules, rule)
         parser.add_argument(f"--{rule}", type=float, default=default, help=f"{meaning} (default: {default})")

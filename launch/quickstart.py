@@ -111,7 +111,7 @@ class Quickstart:
         self.command(
             "prepare_aligned", "input_pipeline.prepare", "aligned_chapters", f"--data_dir={self.data}",
             f"--name={ALIGNED.rpartition('/')[2]}", f"--alignments={aligned}", "--splits=train", f"--min_score={MIN_SCORE}",
-            "--workers=2", show=True,
+            "--max_silence=0.1", "--workers=2", show=True,
         )  # fmt: skip
         return scores
 
@@ -159,7 +159,7 @@ def run(folder: pathlib.Path) -> dict:
     )
     steps.train_side_by_side(
         {
-            "aligner": ("asr_phrases", "--config.total_steps=800", _trains_on(f"{LABELLED}:train")),
+            "aligner": ("asr_phrases", "--config.total_steps=600", _trains_on(f"{LABELLED}:train")),
             "pretrain": ("pretrain_phrases", _trains_on("spoken_phrases/chapters:train")),
         }
     )

@@ -23,6 +23,7 @@ from mms_jax.alignment.errors import AlignmentError
 from mms_jax.alignment.quality import (
     SPLITS,
     Rules,
+    clip_times,
     judge,
     reasons_table,
     recording_of,
@@ -96,7 +97,7 @@ class Selection:
         self.splits: dict[str, list[KeptChapter]] = {}
         chosen = _splits(records, splits)
         for name, record in records.items():
-            chapter = _kept(name, record, reasons[name])
+            chapter = _kept(name, record, reasons[name], rules)
             if chapter.verses:
                 self.splits.setdefault(chosen[name], []).append(chapter)
         if not self.splits:
@@ -207,9 +208,9 @@ def cut_chapter(chapter: KeptChapter) -> list[tuple[str, dict]]:
     return utterances
 
 
-def _kept(name: str, record: Mapping[str, Any], reasons: Iterable[str]) -> KeptChapter:
+def _kept(name: str, record: Mapping[str, Any], reasons: Iterable[str], rules: Rules) -> KeptChapter:
     verses = tuple(
-        (number, verse["cut_start"], verse["cut_end"], verse["normalized"])
+        (number, *clip_times(verse, rules), verse["normalized"])
         for number, (verse, reason) in enumerate(zip(record["verses"], reasons), start=1)
         if not reason
     )

@@ -14,7 +14,7 @@ from mms_jax.alignment.clips import write_clips
 from mms_jax.alignment.errors import AlignmentError
 from mms_jax.alignment.formats import format_chapter
 from mms_jax.alignment.pairs import Pair, find_pairs
-from mms_jax.alignment.records import SETTINGS, file_checksum, write_record
+from mms_jax.alignment.records import SETTINGS, file_checksum, read_records, write_record
 from mms_jax.audio.errors import AudioError
 from mms_jax.recognizer import Recognizer
 
@@ -56,6 +56,8 @@ def run(arguments: argparse.Namespace, load: Callable[[str, Sequence[str]], Reco
             except (AudioError, AlignmentError) as error:
                 failed = True
                 tqdm.write(f"error: {error}", file=sys.stderr)
+    if arguments.output_dir:
+        _write_dropped(arguments.output_dir)
     return 1 if failed else 0
 
 
@@ -116,6 +118,16 @@ def _finish(pair: Pair, chapter: Chapter, recognizer: Recognizer, arguments: arg
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(formatted + "\n", encoding="utf-8")
+
+
+def _write_dropped(folder: pathlib.Path) -> None:
+    """A table of what the aligner could not read in each text, dropped.tsv; none where no file was aligned."""
+    rows = [
+        f"{name}\t{what}\t{times}"
+        for name, record in (read_records(folder) if any(folder.rglob("*.json")) else {}).items()
+        for what, times in sorted(record["dropped"].items(), key=lambda item: -item[1])
+    ]
+    (folder / "dropped.tsv").write_text("\n".join(["chapter\tdropped\ttimes", *rows]) + "\n", encoding="utf-8")
 
 
 def _claim(folder: pathlib.Path, arguments: argparse.Namespace) -> None:

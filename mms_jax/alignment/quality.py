@@ -1,4 +1,4 @@
-"""Which verses of aligned chapters are good enough for a corpus, and why the others are not; and their splits.
+"""Which verses of aligned chapters are good enough for a corpus, where they are cut, and in which split they are.
 
 Works on the JSON of `mms-jax align --output-dir`, so that thresholds can be changed without aligning again.
 """
@@ -25,6 +25,7 @@ class Rules:
       max_cer: of a recogniser's transcript of it, where `mms-jax verify` made one.
       max_recording_cer: over all verses of a recording; above it nothing of it is kept.
       min_seconds, max_seconds: of a clip.
+      max_silence: seconds of silence that a clip keeps before and after the speech, at most (MMS keeps all).
     """
 
     min_score: float = -0.2
@@ -32,6 +33,13 @@ class Rules:
     max_recording_cer: float = 0.05
     min_seconds: float = 0.5
     max_seconds: float = 60.0
+    max_silence: float = 0.5
+
+
+def clip_times(verse: Mapping[str, Any], rules: Rules) -> tuple[float, float]:
+    """Start and end of a verse's clip in seconds."""
+    start = max(verse["cut_start"], verse["start"] - rules.max_silence)
+    return start, min(verse["cut_end"], verse["end"] + rules.max_silence)
 
 
 def judge(record: Record, rules: Rules) -> list[str]:
@@ -44,8 +52,8 @@ def _reason(verse: Mapping[str, Any], rules: Rules) -> str:
         return "no text"
     if not verse["readable"]:
         return "unreadable words"
-    seconds = verse["cut_end"] - verse["cut_start"]
-    if not rules.min_seconds <= seconds <= rules.max_seconds:
+    start, end = clip_times(verse, rules)
+    if not rules.min_seconds <= end - start <= rules.max_seconds:
         return "length"
     if verse["score"] < rules.min_score:
         return "score"

@@ -158,6 +158,7 @@ def build(monkeypatch, tmp_path, folder, *arguments: str, data: str = "data") ->
 
 def test_corpus_of_aligned_chapters(aligned, tmp_path, monkeypatch, capsys):
     folder, spoken = aligned
+    assert (folder / "dropped.tsv").read_text("utf-8") == "chapter\tdropped\ttimes\nMRK_01\t12\t1\n"
     assert build(monkeypatch, tmp_path, folder, "--workers=2") == 0
     out = capsys.readouterr().out
     assert "dropped: score" in out and "dropped: no text" in out

@@ -1,12 +1,16 @@
 """Folders that transformers wrote give the same answers here."""
 
+import json
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
-from mms_jax.interop.huggingface import load_folder
+import mms_jax
+from mms_jax.interop.huggingface import load_folder, save_folder
 from mms_jax.interop.keys import ConversionError
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
@@ -139,3 +143,15 @@ def test_missing_unknown_and_misshapen_tensors_are_listed(folder, tmp_path):
     assert "1 tensors are missing: wav2vec2.encoder.layers.1.feed_forward.output_dense.weight" in text
     assert "1 tensors are unknown: extra.weight" in text
     assert "projector.weight is (4, 5), expected (4, 24)" in text
+
+
+@pytest.mark.parametrize("normalizes", [True, False])
+def test_waveforms_are_heard_as_the_feature_extractor_gives_them(folder, tmp_path, normalizes):
+    """do_normalize decides, and travels with an export."""
+    shutil.copytree(folder("ctc_plain"), tmp_path / "model")
+    (tmp_path / "model" / "preprocessor_config.json").write_text(json.dumps({"do_normalize": normalizes}))
+    save_folder(load_folder(tmp_path / "model"), tmp_path / "exported")
+    model = mms_jax.load(tmp_path / "exported")
+    waveform = np.random.default_rng(0).normal(0.0, 0.1, 8000).astype(np.float32)
+    [quiet], [loud] = model.logits([waveform], language="und"), model.logits([3 * waveform], language="und")
+    assert np.allclose(quiet, loud, atol=1e-3) == normalizes

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mms_jax.text.languages import find_language
 from mms_jax.text.normalize import has_digits, normalize
-from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, spell
+from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, readable_symbols, spell
 
 
 @pytest.mark.parametrize(
@@ -90,3 +90,18 @@ def test_unknown_languages_are_answered_with_what_was_meant(wrong, told):
     assert find_language("swh", known) == 1
     with pytest.raises(ValueError, match=f"no language '{wrong}' in this model; {told}"):
         find_language(wrong, known)
+
+
+def test_readable_symbols_are_those_of_the_language_in_lower_case():
+    joint = Vocabulary.from_alphabets({"eng": "ab", "ell": "αβ"})
+    assert {symbol: joint.tokens[number] for symbol, number in readable_symbols(joint, "ell").items()} == {
+        "|": "|",
+        "α": "α",
+        "β": "β",
+    }
+    # As in the vocabularies of MMS's aligner and of recognisers in capitals.
+    bank = VocabularyBank(
+        {"und": ("<blank>", "<pad>", "</s>", "<unk>", "a", "i", "'"), "eng": ("<pad>", "|", "A", "B")}
+    )
+    assert readable_symbols(bank, "und") == {"a": 4, "i": 5, "'": 6}
+    assert {"a": 2, "b": 3, "|": 1}.items() <= readable_symbols(bank, "eng").items()
