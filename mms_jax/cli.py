@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     align.add_argument("--clips", type=pathlib.Path, metavar="DIR", help="cut verses to DIR/NAME, with a manifest")
     align.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="draw ten seconds of the (one) recording")
     align.add_argument("--plot-at", type=float, default=0.0, metavar="S", help="where they begin (default: 0)")
+    align.add_argument("--remove-brackets", action="store_true", help="what stands in brackets was not read")
     align.add_argument("--as-released", action="store_true", help="normalise text with the slips of MMS's release")
 
     verify = commands.add_parser("verify", help="compare aligned verses with what a recogniser hears")

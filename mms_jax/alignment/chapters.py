@@ -16,6 +16,7 @@ from mms_jax.audio.errors import AudioError
 from mms_jax.audio.levels import LevelMeter
 from mms_jax.recognizer import Recognizer, log_softmax
 from mms_jax.text.languages import ANY_LANGUAGE
+from mms_jax.text.mms_rules import TextRules
 from mms_jax.text.vocabulary import readable_symbols
 
 # The star is a symbol that anything can be. MMS gives it probability 1; a little less leaves silences to the blank, whose
@@ -50,8 +51,7 @@ def align_chapters(
     files: Sequence[str],
     texts: Sequence[Sequence[str]],
     language: str | Sequence[str],
-    *,
-    as_released: bool = False,
+    rules: TextRules = TextRules(),  # noqa: B008
 ) -> Iterator[Chapter | AudioError | AlignmentError]:
     """Aligns recordings of any format, rate and length with their texts.
 
@@ -60,7 +60,7 @@ def align_chapters(
       files: paths of the recordings.
       texts: the lines of each, one verse a line.
       language: ISO 639-3, one for all or one a file. A model that knows no languages, such as MMS's aligner, takes any.
-      as_released: see `normalize_mms`.
+      rules: for the texts' normalisation.
 
     Yields:
       For each file, in order, a chapter, or what is wrong with it.
@@ -75,7 +75,7 @@ def align_chapters(
     jobs: list[_Job | AlignmentError] = []
     for file, lines, own, name in zip(files, texts, languages, spoken, strict=True):
         try:
-            text = read_chapter_text(lines, own, symbols[name], star, as_released=as_released)
+            text = read_chapter_text(lines, own, symbols[name], star, rules)
             jobs.append(_Job(file, text, own, name))
         except AlignmentError as error:
             jobs.append(AlignmentError(f"{file}: {error}"))

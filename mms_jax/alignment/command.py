@@ -17,6 +17,7 @@ from mms_jax.alignment.pairs import Pair, find_pairs
 from mms_jax.alignment.records import SETTINGS, file_checksum, read_records, write_record
 from mms_jax.audio.errors import AudioError
 from mms_jax.recognizer import Recognizer
+from mms_jax.text.mms_rules import TextRules
 
 BY_FOLDER = "folder"  # --lang: each recording lies in a folder named by its language
 DOUBTFUL = -1.0  # a chapter's score below which text and recording hardly belong together
@@ -75,7 +76,7 @@ def _aligned(
     readable = [pair for pair in pairs if pair.name in texts]
     chapters = align_chapters(
         recognizer, [str(pair.audio) for pair in readable], list(texts.values()),
-        [_language(pair, arguments) for pair in readable], as_released=arguments.as_released,
+        [_language(pair, arguments) for pair in readable], TextRules(arguments.as_released, arguments.remove_brackets),
     )  # fmt: skip
     for pair in pairs:
         yield pair, next(chapters) if pair.name in texts else unreadable[pair.name]
@@ -132,7 +133,7 @@ def _write_dropped(folder: pathlib.Path) -> None:
 
 def _claim(folder: pathlib.Path, arguments: argparse.Namespace) -> None:
     """A folder holds the alignments of one model and language, or a corpus made of it would be a mixture."""
-    settings = {"model": arguments.model, "lang": arguments.lang, "as_released": arguments.as_released}
+    settings = {name: getattr(arguments, name) for name in ("model", "lang", "as_released", "remove_brackets")}
     path = folder / SETTINGS
     if path.exists() and (others := json.loads(path.read_text())) != settings:
         differing = ", ".join(f"{key}={others.get(key)!r}" for key in settings if others.get(key) != settings[key])

@@ -13,7 +13,10 @@ Record = Mapping[str, Any]
 
 SPLITS = ("train", "validation", "test")
 _SHARE, _MOST_SECONDS = 0.1, 2 * 3600.0  # of a recording that validation and test get each, whichever is less
-_MARK, _JOHN = re.compile(r"(?<![A-Z])(MRK|B02)(?![0-9A-Z])"), re.compile(r"(?<![A-Z])(JHN|B04)(?![0-9A-Z])")
+_MARK = re.compile(r"(?<![A-Z])(MRK(?![A-Z])|B02(?!\d))")
+_JOHN = re.compile(r"(?<![A-Z])(JHN(?![A-Z])|B04(?!\d))")
+    re.compile(rf"(?<![A-Z])({code}(?![A-Z])|{number}(?!\d))") for code, number in (("MRK", "B02"), ("JHN", "B04"))
+)
 
 
 @dataclasses.dataclass(frozen=True)

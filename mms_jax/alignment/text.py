@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mms_jax.alignment.errors import AlignmentError
-from mms_jax.text.mms_rules import is_number, normalize_mms
+from mms_jax.text.mms_rules import TextRules, is_number, normalize_mms
 from mms_jax.text.romanize import ROMAN, romanize
 from mms_jax.text.vocabulary import WORD_TOKEN
 
@@ -73,7 +73,11 @@ class ChapterText:
 
 
 def read_chapter_text(
-    lines: Sequence[str], language: str, symbols: Mapping[str, int], star: int, *, as_released: bool = False
+    lines: Sequence[str],
+    language: str,
+    symbols: Mapping[str, int],
+    star: int,
+    rules: TextRules = TextRules(),  # noqa: B008
 ) -> ChapterText:
     """Turns lines into labels.
 
@@ -85,14 +89,14 @@ def read_chapter_text(
       language: ISO 639-3.
       symbols: what the aligner hears, see `readable_symbols`.
       star: the number of the star.
-      as_released: see `normalize_mms`.
+      rules: for its normalisation.
 
     Raises:
       AlignmentError: nothing in the text, or no character of it among the symbols.
     """
     speller = _Speller(language, symbols, star)
     for line in lines:
-        speller.add(line, normalize_mms(line, language, as_released=as_released))
+        speller.add(line, normalize_mms(line, language, rules))
     return speller.finish()
 
 

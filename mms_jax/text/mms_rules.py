@@ -4,6 +4,7 @@
 text of a recording is made: they know markup, verse references and what single languages need.
 """
 
+import dataclasses
 import re
 import unicodedata
 
@@ -61,7 +62,21 @@ _INNER_QUOTE = re.compile(r"(?<=\S)[‘’‛](?=\S)")
 _LAST_INNER_QUOTE = re.compile(r"(\S+)[‘’‛](\S+)")
 
 
-def normalize_mms(text: str, language: str, *, as_released: bool = False, remove_brackets: bool = False) -> str:
+@dataclasses.dataclass(frozen=True)
+class TextRules:
+    """Choices that a text may need.
+
+    Attributes:
+      as_released: repeats two slips of the release: Arabic's alef wasla is replaced in every language, and only the last
+        apostrophe inside a word is made ASCII, the others become spaces.
+      remove_brackets: all bracket groups go, for texts whose brackets are not read.
+    """
+
+    as_released: bool = False
+    remove_brackets: bool = False
+
+
+def normalize_mms(text: str, language: str, rules: TextRules = TextRules()) -> str:
     """Normalises a line of a text that was read aloud.
 
     In this order: NFKC; lower case; bracket groups with a digit, such as verse references, become a space; markup goes;
@@ -72,18 +87,16 @@ def normalize_mms(text: str, language: str, *, as_released: bool = False, remove
       text: one line.
       language: ISO 639-3, with or without a script ("azj-script_latin"). Arabic, Hebrew, Javanese, Mongolian and Thai
         have rules of their own.
-      as_released: repeats two slips of the release: Arabic's alef wasla is replaced in every language, and only the last
-        apostrophe inside a word is made ASCII, the others become spaces.
-      remove_brackets: all bracket groups go, for texts whose brackets are not read.
+      rules: choices.
     """
     root = language.split("-")[0]
     text = unicodedata.normalize("NFKC", text).lower()
     text = _REFERENCE.sub(" ", text)
-    if remove_brackets:
+    if rules.remove_brackets:
         text = _BRACKETS.sub(" ", text)
     text = _MARKUP.sub("", text)
-    text = _LAST_INNER_QUOTE.sub(r"\1'\2", text) if as_released else _INNER_QUOTE.sub("'", text)
-    if as_released or root in _ARABIC:
+    text = _LAST_INNER_QUOTE.sub(r"\1'\2", text) if rules.as_released else _INNER_QUOTE.sub("'", text)
+    if rules.as_released or root in _ARABIC:
         text = text.translate(_ALEF_WASLA)
     spaces = PUNCTUATION | _ALSO_PUNCTUATION.get(root, frozenset())
     deleted = DELETED | _ALSO_DELETED.get(root, frozenset())

@@ -4,7 +4,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from mms_jax.text.mms_rules import DELETED, DIGITS, PUNCTUATION, is_number, normalize_mms
+from mms_jax.text.mms_rules import DELETED, DIGITS, PUNCTUATION, TextRules, is_number, normalize_mms
 from mms_jax.text.romanize import ROMAN, romanize
 
 
@@ -39,13 +39,13 @@ def test_script_does_not_hide_the_language():
 
 
 def test_brackets_go_only_where_asked():
-    assert normalize_mms("one (two) three", "eng", remove_brackets=True) == "one three"
+    assert normalize_mms("one (two) three", "eng", TextRules(remove_brackets=True)) == "one three"
 
 
 def test_as_released_repeats_its_slips():
     """The Arabic mapping reaches every language, and only the last inner apostrophe is kept."""
-    assert normalize_mms("ٱلكتاب", "fas", as_released=True) == "الكتاب"
-    assert normalize_mms("l’un’e", "eng", as_released=True) == "l un'e"
+    assert normalize_mms("ٱلكتاب", "fas", TextRules(as_released=True)) == "الكتاب"
+    assert normalize_mms("l’un’e", "eng", TextRules(as_released=True)) == "l un'e"
 
 
 def test_sets_are_those_of_the_release():
