@@ -15,8 +15,6 @@ SPLITS = ("train", "validation", "test")
 _SHARE, _MOST_SECONDS = 0.1, 2 * 3600.0  # of a recording that validation and test get each, whichever is less
 _MARK = re.compile(r"(?<![A-Z])(MRK(?![A-Z])|B02(?!\d))")
 _JOHN = re.compile(r"(?<![A-Z])(JHN(?![A-Z])|B04(?!\d))")
-    re.compile(rf"(?<![A-Z])({code}(?![A-Z])|{number}(?!\d))") for code, number in (("MRK", "B02"), ("JHN", "B04"))
-)
 
 
 @dataclasses.dataclass(frozen=True)
