@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     """The experiment."""
     config = default_config()
     config.task = "asr"
-    config.total_steps = 1300
+    config.total_steps = 1700
     config.model.geometry = "tiny"
     config.input.bucket_seconds = (2.6, 4.0)
     # Small batches: the wait before CTC begins to spell is counted in updates, not in hours of audio.

@@ -5,6 +5,7 @@ import pathlib
 
 import matplotlib
 import numpy as np
+from quickstart import RECOGNISERS
 
 matplotlib.use("Agg")
 
@@ -22,9 +23,9 @@ def plot_all(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def plot_losses(folder: pathlib.Path) -> pathlib.Path:
-    """CTC loss of both recognisers, and the contrastive loss of pretraining, by step."""
+    """CTC loss of all recognisers, and the contrastive loss of pretraining, by step."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
-    for run, label in (("asr", "pretrained"), ("asr_without_pretraining", "from scratch")):
+    for run, label in RECOGNISERS.items():
         steps, values = _curve(folder / run, "loss_per_character")
         left.plot(steps, values, label=label)
     left.set(title="CTC fine-tuning", xlabel="step", ylabel="loss per character (nats)", ylim=(0, None))

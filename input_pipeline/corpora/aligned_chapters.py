@@ -92,7 +92,7 @@ class Selection:
             ]
             for name, record in records.items()
         }
-        self.table = reasons_table(records, reasons)
+        self.table = reasons_table(records, reasons, rules)
         self.report = list(report_rows(records, reasons))
         self.splits: dict[str, list[KeptChapter]] = {}
         chosen = _splits(records, splits)

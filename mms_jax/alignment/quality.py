@@ -126,15 +126,16 @@ def _draw(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def reasons_table(records: Mapping[str, Record], reasons: Mapping[str, list[str]]) -> str:
-    """What was dropped and why: verses and minutes by reason, for people."""
+def reasons_table(records: Mapping[str, Record], reasons: Mapping[str, list[str]], rules: Rules) -> str:
+    """What was dropped and why: verses and minutes of clips by reason, for people."""
     verses: dict[str, int] = {}
     seconds: dict[str, float] = {}
     for name, record in records.items():
         for verse, reason in zip(record["verses"], reasons[name]):
             key = f"dropped: {reason}" if reason else "kept"
             verses[key] = verses.get(key, 0) + 1
-            seconds[key] = seconds.get(key, 0.0) + verse["cut_end"] - verse["cut_start"]
+            start, end = clip_times(verse, rules)
+            seconds[key] = seconds.get(key, 0.0) + end - start
     lines = [f"{'':<28}{'verses':>8}{'minutes':>10}"]
     lines += [
         f"{key:<28}{verses[key]:>8}{seconds[key] / 60:>10.1f}" for key in sorted(verses, key=lambda k: (k != "kept", k))

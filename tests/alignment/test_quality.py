@@ -52,7 +52,7 @@ def test_recordings_with_too_many_errors():
     assert too_many_errors(records, Rules()) == {"bad": pytest.approx((0.0 + 0.08 + 0.09) / 3)}
     reasons = {name: judge(record, Rules()) for name, record in records.items()}
     assert reasons["bad/2"] == ["", "CER"]
-    table = reasons_table(records, reasons).splitlines()
+    table = reasons_table(records, reasons, Rules()).splitlines()
     assert table[1].split()[:2] == ["kept", "6"] and table[2].startswith("dropped: CER")
     rows = list(report_rows(records, reasons))
     assert len(rows) == 8 and rows[4].split("\t") == ["bad/1", "2", "1.000", "3.000", "-0.1000", "0.0800", "", "a b"]
