@@ -138,6 +138,19 @@ def test_text_that_does_not_belong_is_warned_of(loaded, folder, capsys):
     assert "hardly belong together" in capsys.readouterr().err
 
 
+def test_a_model_of_romanised_text_takes_any_language(fixture_file, folder, capsys):
+    """MMS's aligner, with random weights: nothing is found, and everything is there."""
+    chapters, spoken = folder
+    files = [str(chapters / "MAT_01.flac"), str(chapters / "MAT_01.txt")]
+    assert cli.main(["align", *files, "--lang", "ell", "--model", str(fixture_file("torchaudio/mms_fa.pt"))]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["language"] == "ell" and answer["dropped"] == {}
+    words = [word for verse in answer["verses"] for word in verse["words"]]
+    assert [word["text"] for word in words] == " ".join(spoken["MAT_01"].lines).split()
+    assert all("".join(letter["text"] for letter in word["characters"]) == word["text"] for word in words)
+    assert all(verse["score"] < 0 for verse in answer["verses"])
+
+
 @pytest.fixture
 def aligned(loaded, folder, tmp_path):
     """Alignments of the chapters; one verse of MRK_01 says something else than its text."""
