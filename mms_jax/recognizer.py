@@ -15,6 +15,7 @@ from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.timestamps import Word, words_of_path
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.text.languages import ANY_LANGUAGE
 from mms_jax.text.vocabulary import AnyVocabulary, spell
 from mms_jax.windowed import Forward, WindowedModel
 
@@ -82,6 +83,10 @@ class Recognizer:
     def languages(self) -> tuple[str, ...]:
         """The languages it can be asked for, ISO 639-3."""
         return self.vocabulary.languages
+
+    def own_name(self, language: str) -> str:
+        """What the recogniser calls a language: "und" where that is all it knows, whatever was spoken to it."""
+        return ANY_LANGUAGE if self.languages == (ANY_LANGUAGE,) else language
 
     def transcribe(
         self, files: Sequence[str], *, language: str | Sequence[str], beam: BeamSettings | None = None

@@ -15,7 +15,6 @@ from mms_jax.alignment.viterbi import align_ctc
 from mms_jax.audio.errors import AudioError
 from mms_jax.audio.levels import LevelMeter
 from mms_jax.recognizer import Recognizer, log_softmax
-from mms_jax.text.languages import ANY_LANGUAGE
 from mms_jax.text.mms_rules import TextRules
 from mms_jax.text.vocabulary import readable_symbols
 
@@ -69,7 +68,7 @@ def align_chapters(
       ValueError: the model does not know a language.
     """
     languages = [language] * len(files) if isinstance(language, str) else list(language)
-    spoken = [ANY_LANGUAGE if recognizer.languages == (ANY_LANGUAGE,) else language for language in languages]
+    spoken = [recognizer.own_name(language) for language in languages]
     symbols = {name: readable_symbols(recognizer.vocabulary, name) for name in sorted(set(spoken))}
     star = len(recognizer.vocabulary)
     jobs: list[_Job | AlignmentError] = []

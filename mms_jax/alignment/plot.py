@@ -37,7 +37,7 @@ def plot_alignment(
     first = round(start / FRAME_SECONDS)
     start, end = first * FRAME_SECONDS, min(start + STRETCH_SECONDS, chapter.seconds)
     waveform = read_audio(audio)[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
-    spoken = chapter.language if chapter.language in recognizer.languages else recognizer.languages[0]
+    spoken = recognizer.own_name(chapter.language)
     logits = recognizer.logits([waveform], language=spoken)[0]
     symbols = chapter.path[first : first + len(logits)]
     star = len(recognizer.vocabulary)

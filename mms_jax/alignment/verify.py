@@ -49,8 +49,9 @@ def add_error_rates(record: dict[str, Any], model: Recognizer) -> None:
     verses = [verse for verse in record["verses"] if verse["normalized"]]
     clips = list(cut_recording(record["file"], [Cut(verse["cut_start"], verse["cut_end"]) for verse in verses]))
     long_enough = [(verse, clip) for verse, clip in zip(verses, clips) if len(clip) >= SHORTEST_SAMPLES]
-    tokens = model.vocabulary.tokens_of(record["language"])
-    logits = model.logits([clip for _, clip in long_enough], language=record["language"])
+    language = model.own_name(record["language"])
+    tokens = model.vocabulary.tokens_of(language)
+    logits = model.logits([clip for _, clip in long_enough], language=language)
     for (verse, _), scores in zip(long_enough, logits):
         verse["heard"] = spell(collapse(scores.argmax(axis=-1)).tolist(), tokens)
         verse["cer"] = round(float(jiwer.cer(normalize(verse["normalized"]), verse["heard"])), 4)

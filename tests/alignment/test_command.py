@@ -138,7 +138,7 @@ def test_text_that_does_not_belong_is_warned_of(loaded, folder, capsys):
     assert "hardly belong together" in capsys.readouterr().err
 
 
-def test_a_model_of_romanised_text_takes_any_language(fixture_file, folder, capsys):
+def test_a_model_of_romanised_text_takes_any_language(fixture_file, folder, tmp_path, capsys):
     """MMS's aligner, with random weights: nothing is found, and everything is there."""
     chapters, spoken = folder
     files = [str(chapters / "MAT_01.flac"), str(chapters / "MAT_01.txt")]
@@ -149,6 +149,11 @@ def test_a_model_of_romanised_text_takes_any_language(fixture_file, folder, caps
     assert [word["text"] for word in words] == " ".join(spoken["MAT_01"].lines).split()
     assert all("".join(letter["text"] for letter in word["characters"]) == word["text"] for word in words)
     assert all(verse["score"] < 0 for verse in answer["verses"])
+    model = ["--model", str(fixture_file("torchaudio/mms_fa.pt"))]
+    assert cli.main(["align", *files, "--lang", "ell", *model, "--output-dir", str(tmp_path / "out")]) == 0
+    assert cli.main(["verify", str(tmp_path / "out"), *model]) == 0
+    record = json.loads((tmp_path / "out" / "MAT_01.json").read_text("utf-8"))
+    assert record["verified_by"] == model[1] and any("heard" in verse for verse in record["verses"])
 
 
 @pytest.fixture
