@@ -132,7 +132,7 @@ def _aligned_chapters(arguments: argparse.Namespace, data_dir: str) -> AlignedCh
         file_format="array_record",
     )
     prepared = pathlib.Path(builder.data_dir) / "metadata.json"
-    if prepared.exists() and json.loads(prepared.read_text()) != builder.selection_metadata:
+    if prepared.exists() and json.loads(prepared.read_text()) != builder.selection.metadata():
         raise CorpusError(
             f"aligned_chapters/{arguments.name} was prepared from other alignments or with other rules; choose another "
             f"--name, or delete {builder.data_dir}"

@@ -111,7 +111,6 @@ class Quickstart:
         arguments = ("mms_jax.cli", "align", str(chapters), str(chapters), "--lang", "folder", "--model", str(model))
         self.command("align", *arguments, "--output-dir", str(aligned))
         scores = score_alignments(chapters, aligned)
-        write_json(self.folder / "alignment.json", scores)
         print(f"  boundaries of {scores['verses']} verses: median error {scores['median_ms']} ms, "
               f"95 % within {scores['p95_ms']} ms")  # fmt: skip
         self.command(

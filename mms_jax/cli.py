@@ -21,19 +21,33 @@ if TYPE_CHECKING:
     from mms_jax.recognizer import Transcript
 
 AUTO = "auto"
+_MODEL = "a run's folder, a Hugging Face folder or repository (OWNER/NAME), a .pt file of fairseq or MMS_FA"
+_FILES = "recordings of any format, rate and length; folders of them; - for standard input"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit status: 0 only if every input was done."""
     parser = argparse.ArgumentParser(prog="mms-jax", description="Massively multilingual speech in JAX.")
     commands = parser.add_subparsers(dest="command", required=True)
-    model = "a run's folder, a Hugging Face folder or repository (OWNER/NAME), a .pt file of fairseq or MMS_FA"
-    files = "recordings of any format, rate and length; folders of them; - for standard input"
+    _add_transcribe(commands)
+    _add_identify(commands)
+    _add_align(commands)
+    _add_verify(commands)
+    _add_convert(commands)
+    _add_export(commands)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (CheckpointError, OSError, ValueError) as error:  # what this project raises for wrong input
+        print(f"error: {error}", file=sys.stderr)
+        return 1
 
+
+def _add_transcribe(commands: Any) -> None:
     transcribe = commands.add_parser("transcribe", help="recordings to text")
     transcribe.set_defaults(run=_transcribe)
-    transcribe.add_argument("files", nargs="+", metavar="AUDIO", help=files)
-    transcribe.add_argument("--model", required=True, help=model)
+    transcribe.add_argument("files", nargs="+", metavar="AUDIO", help=_FILES)
+    transcribe.add_argument("--model", required=True, help=_MODEL)
     transcribe.add_argument(
         "--lang", required=True, help="language, ISO 639-3 (swh); one for each file (swh,yor); or auto, with --lid"
     )
@@ -50,13 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     search.add_argument("--word-score", type=float, help="added for each word (default: 1.5)")
     search.add_argument("--beam", type=int, help="hypotheses to keep (default: 100)")
 
+
+def _add_identify(commands: Any) -> None:
     identify = commands.add_parser("identify", help="which languages recordings are in")
     identify.set_defaults(run=_identify)
-    identify.add_argument("files", nargs="+", metavar="AUDIO", help=files)
-    identify.add_argument("--model", required=True, help=model)
+    identify.add_argument("files", nargs="+", metavar="AUDIO", help=_FILES)
+    identify.add_argument("--model", required=True, help=_MODEL)
     identify.add_argument("--top", type=int, default=3, help="how many languages to print (default: 3)")
     identify.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
 
+
+def _add_align(commands: Any) -> None:
     align = commands.add_parser("align", help="when each verse, word and character of a text was said")
     align.set_defaults(run=_align)
     align.add_argument("audio", metavar="AUDIO", help="a recording of any format, rate and length, or a folder of them")
@@ -65,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--lang", required=True,
         help="language, ISO 639-3 (any, for models of romanised text); or folder: recordings lie in folders named by it",
     )  # fmt: skip
-    align.add_argument("--model", required=True, help=f"a CTC recogniser: {model}")
+    align.add_argument("--model", required=True, help=f"a CTC recogniser: {_MODEL}")
     align.add_argument(
         "--format", choices=("json", "textgrid", "srt", "vtt", "tsv"), default="json", help="default: json"
     )
@@ -77,31 +95,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     align.add_argument("--remove-brackets", action="store_true", help="what stands in brackets was not read")
     align.add_argument("--as-released", action="store_true", help="normalise text with the slips of MMS's release")
 
+
+def _add_verify(commands: Any) -> None:
     verify = commands.add_parser("verify", help="compare aligned verses with what a recogniser hears")
     verify.set_defaults(run=_verify)
     verify.add_argument("folder", metavar="DIR", help="the --output-dir of align; its verses get their error rate")
-    verify.add_argument("--model", required=True, help=f"a recogniser of the language: {model}")
+    verify.add_argument("--model", required=True, help=f"a recogniser of the language: {_MODEL}")
 
+
+def _add_convert(commands: Any) -> None:
     convert = commands.add_parser("convert", help="models of other programs to this one's form, and back")
     convert.set_defaults(run=_convert)
-    convert.add_argument("source", metavar="SRC", help=model)
+    convert.add_argument("source", metavar="SRC", help=_MODEL)
     convert.add_argument("target", metavar="DST", help="a new folder")
     convert.add_argument("--to", choices=("orbax", "huggingface"), default="orbax", help="its form (default: orbax)")
     convert.add_argument("--lang", metavar="L1,L2", help="of a model with language adapters, those to keep")
 
+
+def _add_export(commands: Any) -> None:
     export = commands.add_parser("export", help="a recogniser as one StableHLO program, for serving")
     export.set_defaults(run=_export)
-    export.add_argument("source", metavar="SRC", help=model)
+    export.add_argument("source", metavar="SRC", help=_MODEL)
     export.add_argument("target", metavar="DST", help="a new folder; `transcribe --model DST` runs it")
     export.add_argument("--lang", metavar="L1,L2", help="of a model with language adapters, those to hold")
     export.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="in which it computes")
-
-    arguments = parser.parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except (CheckpointError, OSError, ValueError) as error:  # what this project raises for wrong input
-        print(f"error: {error}", file=sys.stderr)
-        return 1
 
 
 def _transcribe(arguments: argparse.Namespace) -> int:

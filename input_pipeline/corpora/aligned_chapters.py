@@ -85,6 +85,7 @@ class Selection:
             records = read_records(folder)
         except AlignmentError as error:
             raise CorpusError(str(error)) from error
+        self._made_by = {"rules": dataclasses.asdict(rules), "splits": splits}
         bad = too_many_errors(records, rules)
         reasons = {
             name: [
@@ -104,14 +105,14 @@ class Selection:
             raise CorpusError(f"{folder}: no verse is good enough\n{self.table}\nlower --min_score, or mend the texts")
 
     def metadata(self) -> dict[str, Any]:
-        """Hours by split and language, and the recordings' checksums."""
+        """Hours by split and language, the recordings' checksums, and the rules."""
         hours: dict[str, dict[str, float]] = {}
         for split, chapters in self.splits.items():
             for chapter in chapters:
                 own = hours.setdefault(split, {})
                 own[chapter.language] = round(own.get(chapter.language, 0.0) + chapter.hours, 5)
         sources = {chapter.name: chapter.sha256 for chapters in self.splits.values() for chapter in chapters}
-        return {"hours": hours, "sha256": sources}
+        return {"hours": hours, "sha256": sources, **self._made_by}
 
 
 class AlignedChapters(tfds.core.GeneratorBasedBuilder):
@@ -119,7 +120,6 @@ class AlignedChapters(tfds.core.GeneratorBasedBuilder):
 
     Attributes:
       selection: what is kept.
-      selection_metadata: what the dataset's metadata says: hours, checksums, rules.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -152,13 +152,11 @@ class AlignedChapters(tfds.core.GeneratorBasedBuilder):
           CorpusError: see Selection.
         """
         self.selection = Selection(pathlib.Path(alignments).expanduser(), rules, splits)
-        made_by = {"rules": dataclasses.asdict(rules), "splits": splits}
-        self.selection_metadata = self.selection.metadata() | made_by
         self._workers, self._beam = workers, beam
         super().__init__(config=tfds.core.BuilderConfig(name=name), data_dir=data_dir, **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        metadata = tfds.core.MetadataDict(self.selection_metadata)
+        metadata = tfds.core.MetadataDict(self.selection.metadata())
         return self.dataset_info_from_configs(features=utterance_features(), metadata=metadata)
 
     def _split_generators(self, dl_manager):

@@ -125,10 +125,8 @@ def _chapter(
     chosen = np.take_along_axis(log_probs, alignment.labels[:, None], axis=1)[:, 0]
     path = symbols[alignment.labels].astype(np.int32)
     loss = np.where(path == star, np.nan, chosen - best)
-    verses = verse_spans(text, Path(alignment.positions, loss, log_probs[:, BLANK] < math.log(0.5), levels))
-    heard = loss[~np.isnan(loss)]
-    score = float(heard.mean()) if len(heard) else None
-    return Chapter(language, seconds, score, verses, text.dropped, path)
+    frames = Path(alignment.positions, loss, log_probs[:, BLANK] < math.log(0.5), levels)
+    return Chapter(language, seconds, frames.mean(0, len(path)), verse_spans(text, frames), text.dropped, path)
 
 
 def to_json(chapter: Chapter) -> dict[str, Any]:

@@ -101,28 +101,20 @@ def _finish(pair: Pair, chapter: Chapter, recognizer: Recognizer, arguments: arg
         from mms_jax.alignment.plot import plot_alignment
 
         plot_alignment(chapter, str(pair.audio), recognizer, arguments.plot, start=arguments.plot_at)
-    formatted = json.dumps(record, ensure_ascii=False) if arguments.format == "json" else format_chapter(
-        chapter, arguments.format
-    )  # fmt: skip
+    as_json = arguments.format == "json"
     if not arguments.output_dir:
-        tqdm.write(formatted)
+        tqdm.write(json.dumps(record, ensure_ascii=False) if as_json else format_chapter(chapter, arguments.format))
         return
-    for form in dict.fromkeys([arguments.format, "json"]):
-        path = _output(pair, arguments, form)
-        if form == "json":
-            write_record(
-                path,
-                record
-                | {"file": str(pair.audio.resolve()), "text_file": str(pair.text.resolve())}
-                | {"sha256": file_checksum(pair.audio)},
-            )
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(formatted + "\n", encoding="utf-8")
+    if not as_json:
+        path = _output(pair, arguments, arguments.format)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(format_chapter(chapter, arguments.format) + "\n", encoding="utf-8")
+    places = {"file": str(pair.audio.resolve()), "text_file": str(pair.text.resolve())}
+    write_record(_output(pair, arguments, "json"), record | places | {"sha256": file_checksum(pair.audio)})
 
 
 def _write_dropped(folder: pathlib.Path) -> None:
-    """A table of what the aligner could not read in each text, dropped.tsv; none where no file was aligned."""
+    """A table of what the aligner could not read in each text: dropped.tsv."""
     rows = [
         f"{name}\t{what}\t{times}"
         for name, record in (read_records(folder) if any(folder.rglob("*.json")) else {}).items()

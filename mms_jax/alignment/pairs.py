@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator
 
 from mms_jax.alignment.errors import AlignmentError
-from mms_jax.audio.inputs import SUFFIXES
+from mms_jax.audio.inputs import recordings_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
       Pairs by name, and what is wrong with the files that have no partner.
 
     Raises:
-      AlignmentError: a folder and a file, or no pair at all.
+      AlignmentError: a folder and a file, or no pair at all. AudioError: a folder without recordings.
     """
     sound, script = pathlib.Path(audio), pathlib.Path(text)
     if not sound.is_dir():
@@ -57,10 +57,7 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
         return [Pair(sound.stem, sound, script)], []
     if not script.is_dir():
         raise AlignmentError(f"{audio} is a folder and {text} is none; name the folder that holds a .txt for each")
-    recordings = sorted(file for file in sound.rglob("*") if file.suffix.lower() in SUFFIXES)
-    if not recordings:
-        raise AlignmentError(f"{audio}: no recordings in this folder")
-    pairs, problems = list(_pairs(sound, script, recordings)), []
+    pairs, problems = list(_pairs(sound, script)), []
     names = [pair.name for pair in pairs]
     for pair in pairs:
         if not pair.text.exists():
@@ -79,7 +76,7 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
     return whole, problems
 
 
-def _pairs(sound: pathlib.Path, script: pathlib.Path, recordings: list[pathlib.Path]) -> Iterator[Pair]:
-    for file in recordings:
+def _pairs(sound: pathlib.Path, script: pathlib.Path) -> Iterator[Pair]:
+    for file in recordings_in(sound):
         name = file.relative_to(sound).with_suffix("")
         yield Pair(str(name), file, script / f"{name}.txt")

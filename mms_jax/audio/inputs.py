@@ -13,6 +13,18 @@ _KNOWN = ("aac aif aiff amr au caf flac m4a mka mkv mov mp2 mp3", "mp4 mpga oga 
 SUFFIXES = frozenset(f".{name}" for names in _KNOWN for name in names.split())
 
 
+def recordings_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The recordings at any depth of a folder, by name.
+
+    Raises:
+      AudioError: there are none.
+    """
+    inside = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not inside:
+        raise AudioError(f"{folder}: no recordings in this folder ({', '.join(sorted(SUFFIXES))})")
+    return inside
+
+
 @contextlib.contextmanager
 def audio_files(names: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
     """The recordings that `names` stand for.
@@ -36,10 +48,7 @@ def audio_files(names: Sequence[str]) -> Iterator[list[tuple[str, str]]]:
                     shutil.copyfileobj(sys.stdin.buffer, stream)
                 found.append(("-", str(copy)))
             elif path.is_dir():
-                inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-                if not inside:
-                    raise AudioError(f"{name}: no recordings in this folder ({', '.join(sorted(SUFFIXES))})")
-                found += [(str(file), str(file)) for file in inside]
+                found += [(str(file), str(file)) for file in recordings_in(path)]
             else:
                 found.append((name, name))
         yield found

@@ -3,7 +3,6 @@
 Their tensors have other names than Hugging Face's and the same axes, so that renaming is all there is to do.
 """
 
-import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 from mms_jax.checkpoint import StoredModel
 from mms_jax.interop import huggingface
 from mms_jax.interop.keys import ConversionError, Tensor
-from mms_jax.interop.torch_files import read_torch
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.languages import find_language
 
@@ -52,15 +50,6 @@ _NAMES = tuple(
     )
 )
 _PREFIXES = ("w2v_encoder.w2v_model.", "w2v_encoder.")
-
-
-def load_file(path: pathlib.Path, languages: Sequence[str] | None = None) -> StoredModel:
-    """Loads a .pt file of fairseq, see `load_stored`; nothing in it is executed.
-
-    Raises:
-      TorchFileError: no such file, or one that asks for more than data.
-    """
-    return load_stored(read_torch(path), str(path), languages)
 
 
 def load_stored(stored: Mapping[str, Any], source: str, languages: Sequence[str] | None = None) -> StoredModel:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import mms_jax
-from mms_jax.interop.fairseq import geometry, load_file
+from mms_jax.interop.fairseq import geometry
 from mms_jax.interop.huggingface import load_folder, read_tensors, read_vocabularies
 from mms_jax.interop.keys import ConversionError
+from mms_jax.loading import find_model
 
 SETTINGS = {
     "extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True,
@@ -162,7 +163,7 @@ def described(stored):
 
 def test_pretrained(folder, tmp_path):
     content = {"args": None, "cfg": {"model": SETTINGS}, "model": state(folder("pretrain") / "model.safetensors")}
-    ours = load_file(write(tmp_path / "base_300m.pt", content))
+    ours = find_model(write(tmp_path / "base_300m.pt", content))
     theirs = load_folder(folder("pretrain"))
     assert ours.description == described(theirs)
     assert_same_model(ours, theirs)
@@ -184,11 +185,11 @@ def test_recogniser_with_its_table_of_adapters(folder, tmp_path):
         "adapter": table,
     }
     path = write(tmp_path / "mms1b_all.pt", content)
-    assert_same_model(load_file(path), load_folder(folder("ctc")))
-    assert load_file(path, ["swh"]).description == described(load_folder(folder("ctc"), ["swh"]))
+    assert_same_model(find_model(path), load_folder(folder("ctc")))
+    assert find_model(path, ["swh"]).description == described(load_folder(folder("ctc"), ["swh"]))
     assert mms_jax.load(path, languages=["hin", "eng"]).languages == ("hin", "eng")
     with pytest.raises(ValueError, match="no language 'xxx'"):
-        load_file(path, ["xxx"])
+        find_model(path, ["xxx"])
 
 
 @pytest.mark.parametrize("activation", ["gelu", "linear"])
@@ -200,7 +201,7 @@ def test_identifier_with_the_activation_that_the_file_names(folder, tmp_path, ac
         "task_state": {"target_dictionary": Dictionary(labels)},
     }
     path = write(tmp_path / "mms1b_l126.pt", content)
-    ours, theirs = load_file(path), load_folder(folder("lid"))
+    ours, theirs = find_model(path), load_folder(folder("lid"))
     assert_same_model(ours, theirs)
     assert ours.description == described(theirs) | {"activation": activation}
     waveform = np.random.default_rng(0).normal(size=9000).astype(np.float32)
@@ -218,4 +219,4 @@ def test_settings_are_read_and_not_evaluated():
 
 def test_other_checkpoints_are_explained(tmp_path):
     with pytest.raises(ConversionError, match=r"of fairseq .* is not in it"):
-        load_file(write(tmp_path / "a.pt", {"state_dict": {}}))
+        find_model(write(tmp_path / "a.pt", {"state_dict": {}}))
