@@ -22,6 +22,7 @@ from mms_jax.interop.keys import (
     ConversionError,
     Entry,
     Layout,
+    Place,
     Tensor,
     convolution,
     fill,
@@ -87,7 +88,7 @@ def model_config(fields: Mapping[str, Any], source: str) -> Wav2Vec2Config:
 
 def backbone_entries(config: Wav2Vec2Config, prefix: str = "wav2vec2.") -> Iterator[Entry]:
     """Every tensor of Wav2Vec2Model, without adapters."""
-    place = _Place(prefix, ("backbone",))
+    place = Place(prefix, ("backbone",))
     # Not written where the model was never trained with masks.
     yield Entry(f"{prefix}masked_spec_embed", ("backbone", "mask_embedding"), optional=True)
     for number, kernel in enumerate(config.conv_kernels):
@@ -114,7 +115,7 @@ def backbone_entries(config: Wav2Vec2Config, prefix: str = "wav2vec2.") -> Itera
 def pretraining_entries(config: Wav2Vec2Config) -> Iterator[Entry]:
     """Every tensor of Wav2Vec2ForPreTraining."""
     yield from backbone_entries(config)
-    place = _Place("", ())
+    place = Place("", ())
     yield place.entry("quantizer.codevectors", "quantizer", "codebook", layout=_codebook(config))
     yield from place.linear("quantizer.weight_proj", "quantizer", "logits")
     yield from place.linear("project_q", "project_target")
@@ -124,7 +125,7 @@ def pretraining_entries(config: Wav2Vec2Config) -> Iterator[Entry]:
 def identification_entries(config: Wav2Vec2Config) -> Iterator[Entry]:
     """Every tensor of Wav2Vec2ForSequenceClassification."""
     yield from backbone_entries(config)
-    place = _Place("", ())
+    place = Place("", ())
     yield from place.linear("projector", "projection")
     yield from place.linear("classifier", "classifier")
 
@@ -132,14 +133,14 @@ def identification_entries(config: Wav2Vec2Config) -> Iterator[Entry]:
 def ctc_entries(config: Wav2Vec2Config) -> Iterator[Entry]:
     """Every tensor of Wav2Vec2ForCTC without adapters."""
     yield from backbone_entries(config)
-    yield from _Place("", ()).linear("lm_head", "head")
+    yield from Place("", ()).linear("lm_head", "head")
 
 
 def language_entries(config: Wav2Vec2Config, language: int, vocabulary: int) -> Iterator[Entry]:
     """Every tensor of one language's adapter file: row `language` of the banks, a head of `vocabulary` symbols."""
     for number in range(config.layers):
         prefix = f"wav2vec2.encoder.layers.{number}.adapter_layer."
-        place = _Place(prefix, ("backbone", "encoder", "layers", "adapters"), (number, language))
+        place = Place(prefix, ("backbone", "encoder", "layers", "adapters"), (number, language))
         for theirs, ours, layout in (
             ("norm.weight", "scale", SAME), ("norm.bias", "bias", SAME),
             ("linear_1.weight", "down", TRANSPOSED), ("linear_1.bias", "down_bias", SAME),
@@ -149,29 +150,6 @@ def language_entries(config: Wav2Vec2Config, language: int, vocabulary: int) -> 
     symbols = slice(0, vocabulary)
     yield Entry("lm_head.weight", ("heads", "kernel"), (language, slice(None), symbols), TRANSPOSED)
     yield Entry("lm_head.bias", ("heads", "bias"), (language, symbols))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Place:
-    """A prefix of their names, and where that lies in our tree."""
-
-    prefix: str
-    path: tuple[str, ...]
-    index: tuple[int | slice, ...] = ()
-
-    def inside(self, name: str, *path: str, index: tuple[int | slice, ...] = ()) -> "_Place":
-        return _Place(self.prefix + name, (*self.path, *path), (*self.index, *index))
-
-    def entry(self, name: str, *path: str, layout: Layout = SAME) -> Entry:
-        return Entry(self.prefix + name, (*self.path, *path), self.index, layout)
-
-    def linear(self, name: str, *path: str, layout: Layout = TRANSPOSED) -> Iterator[Entry]:
-        yield self.entry(f"{name}.weight", *path, "kernel", layout=layout)
-        yield self.entry(f"{name}.bias", *path, "bias")
-
-    def norm(self, name: str, *path: str) -> Iterator[Entry]:
-        yield self.entry(f"{name}.weight", *path, "scale")
-        yield self.entry(f"{name}.bias", *path, "bias")
 
 
 def _codebook(config: Wav2Vec2Config) -> Layout:
@@ -407,11 +385,11 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
         case _:
             fields |= {"architectures": ["Wav2Vec2Model"]}
             save_safetensors(folder / "model.safetensors", spread(params, backbone_entries(config, "")))
-    _save_json(folder / "config.json", fields)
+    save_json(folder / "config.json", fields)
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": 16_000,
                  "padding_value": 0.0, "do_normalize": config.waveform_epsilon is not None,
                  "return_attention_mask": True}  # fmt: skip
-    _save_json(folder / "preprocessor_config.json", extractor)
+    save_json(folder / "preprocessor_config.json", extractor)
 
 
 def config_fields(config: Wav2Vec2Config) -> dict[str, Any]:
@@ -453,11 +431,11 @@ def _save_recogniser(
             numbers[language] = {token: place for place, token in enumerate(own)}
             if language == first:
                 tensors |= adapter
-        _save_json(folder / "vocab.json", numbers)
+        save_json(folder / "vocab.json", numbers)
         fields["adapter_attn_dim"] = config.adapter_width
     else:
         tensors = spread(params, ctc_entries(config))
-        _save_json(folder / "vocab.json", {token: number for number, token in enumerate(tokens)})
+        save_json(folder / "vocab.json", {token: number for number, token in enumerate(tokens)})
     save_safetensors(folder / "model.safetensors", tensors)
     tokenizer = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "processor_class": "Wav2Vec2Processor",
                  "word_delimiter_token": WORD_TOKEN, "pad_token": tokens[0],
@@ -466,9 +444,9 @@ def _save_recogniser(
                  "do_lower_case": False}  # fmt: skip
     if config.adapter_languages:
         tokenizer["target_lang"] = first
-    _save_json(folder / "tokenizer_config.json", tokenizer)
+    save_json(folder / "tokenizer_config.json", tokenizer)
     return fields | {"vocab_size": len(tokens)}
 
 
-def _save_json(path: pathlib.Path, fields: Mapping[str, Any]) -> None:
+def save_json(path: pathlib.Path, fields: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,29 @@ class Entry:
     index: tuple[int | slice, ...] = ()
     layout: Layout = SAME
     optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A prefix of their names, and where that lies in our tree; makes the entries below it."""
+
+    prefix: str
+    path: tuple[str, ...]
+    index: tuple[int | slice, ...] = ()
+
+    def inside(self, name: str, *path: str, index: tuple[int | slice, ...] = ()) -> "Place":
+        return Place(self.prefix + name, (*self.path, *path), (*self.index, *index))
+
+    def entry(self, name: str, *path: str, layout: Layout = SAME) -> Entry:
+        return Entry(self.prefix + name, (*self.path, *path), self.index, layout)
+
+    def linear(self, name: str, *path: str, layout: Layout = TRANSPOSED) -> Iterator[Entry]:
+        yield self.entry(f"{name}.weight", *path, "kernel", layout=layout)
+        yield self.entry(f"{name}.bias", *path, "bias")
+
+    def norm(self, name: str, *path: str) -> Iterator[Entry]:
+        yield self.entry(f"{name}.weight", *path, "scale")
+        yield self.entry(f"{name}.bias", *path, "bias")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,7 @@ def romanize(word: str, language: str) -> list[tuple[str, str]]:
     code = root if root in _RULES.split() else None
     pieces: list[tuple[str, str]] = []
     position = 0
-    for edge in _romanizer().romanize_string(word, lcode=code, rom_format=_edges()):
+    for edge in romanizer().romanize_string(word, lcode=code, rom_format=_edges()):
         if edge.end <= position:
             continue
         letters = "".join(letter for letter in edge.txt.lower().replace("’", "'") if letter in ROMAN)
@@ -36,8 +36,8 @@ def romanize(word: str, language: str) -> list[tuple[str, str]]:
 
 
 @functools.cache
-def _romanizer() -> Any:
-    """Takes some seconds."""
+def romanizer() -> Any:
+    """uroman, loaded once; takes some seconds."""
     from uroman import Uroman
 
     return Uroman()

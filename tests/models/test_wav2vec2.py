@@ -7,11 +7,11 @@ import pytest
 from flax import nnx
 
 from mms_jax.models.functional import FunctionalModel
+from mms_jax.models.layers import scale_gradient
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
 from mms_jax.models.wav2vec2.encoder import Encoder
 from mms_jax.models.wav2vec2.feature_extractor import strided_windows
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForPretraining
-from mms_jax.models.wav2vec2.layers import scale_gradient
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.models.wav2vec2.model import Wav2Vec2, count_parameters
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mms_jax.models.wav2vec2.layers import NORM_EPSILON
+from mms_jax.models.layers import NORM_EPSILON
 
 Array = jax.Array
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mms_jax import sharding
+from mms_jax.models.layers import dropout, layer_norm, linear, split_key
 from mms_jax.models.wav2vec2.adapters import AdapterBank
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.layers import dropout, layer_norm, linear, split_key
 
 Array = jax.Array
 

@@ -6,34 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mms_jax.models.layers import layer_norm, linear, strided_windows
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.layers import layer_norm, linear
 
 Array = jax.Array
-
-
-def strided_windows(x: Array, kernel: int, stride: int) -> Array:
-    """The windows that a strided convolution sees, as one axis.
-
-    Written with reshapes and slices only, so that the convolution becomes one matrix product: on CPUs its gradient is
-    several times faster than that of `lax.conv_general_dilated`.
-
-    Args:
-      x: (batch, time, channels), time >= kernel.
-      kernel, stride: in steps of time.
-
-    Returns:
-      (batch, (time - kernel) // stride + 1, kernel * channels), window positions outer, channels inner.
-    """
-    batch, time, channels = x.shape
-    windows = (time - kernel) // stride + 1
-    blocks = math.ceil(kernel / stride)
-    needed = (windows + blocks - 1) * stride
-    x = jnp.pad(x, ((0, 0), (0, max(0, needed - time)), (0, 0)))[:, :needed]
-    x = x.reshape(batch, windows + blocks - 1, stride * channels)
-    parts = [x[:, block : block + windows] for block in range(blocks)]
-    parts[-1] = parts[-1][..., : (kernel - (blocks - 1) * stride) * channels]
-    return jnp.concatenate(parts, axis=-1)
 
 
 class ConvLayer(nnx.Module):

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mms_jax.models.layers import dropout, length_mask, linear, split_key
 from mms_jax.models.wav2vec2.adapters import HeadBank
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.layers import dropout, length_mask, linear, split_key
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.models.wav2vec2.model import Encoded, Wav2Vec2
 from mms_jax.models.wav2vec2.quantizer import GumbelQuantizer, Quantized

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mms_jax.models.layers import layer_norm, length_mask, linear, scale_gradient
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.encoder import Encoder
 from mms_jax.models.wav2vec2.feature_extractor import FeatureExtractor
-from mms_jax.models.wav2vec2.layers import layer_norm, length_mask, linear, scale_gradient
 from mms_jax.models.wav2vec2.masking import Masking, mask_channels, mask_frames
 
 Array = jax.Array

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mms_jax.models.layers import linear
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.layers import linear
 
 Array = jax.Array
 

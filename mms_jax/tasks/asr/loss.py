@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mms_jax.models.wav2vec2.layers import length_mask
+from mms_jax.models.layers import length_mask
 from mms_jax.tasks.sums import Weighted
 
 Array = jax.Array

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
+from mms_jax.models.layers import length_mask
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForPretraining
-from mms_jax.models.wav2vec2.layers import length_mask
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.models.wav2vec2.quantizer import gumbel_temperature
 from mms_jax.tasks.pretrain import loss as losses

@@ -1,4 +1,4 @@
-"""Pieces that several parts of the model share: linear maps with named axes, dropout, lengths."""
+"""Pieces that the models share: linear maps with named axes, windows, dropout, lengths."""
 
 import math
 
@@ -58,6 +58,30 @@ def split_key(key: Array | None, count: int) -> list[Array | None]:
 def length_mask(lengths: Array, size: int) -> Array:
     """bool (batch, size): True for the first lengths[b] positions of row b."""
     return jnp.arange(size) < lengths[:, None]
+
+
+def strided_windows(x: Array, kernel: int, stride: int) -> Array:
+    """The windows that a strided convolution sees, as one axis.
+
+    Written with reshapes and slices only, so that the convolution becomes one matrix product: on CPUs its gradient is
+    several times faster than that of `lax.conv_general_dilated`.
+
+    Args:
+      x: (batch, time, channels), time >= kernel.
+      kernel, stride: in steps of time.
+
+    Returns:
+      (batch, (time - kernel) // stride + 1, kernel * channels), window positions outer, channels inner.
+    """
+    batch, time, channels = x.shape
+    windows = (time - kernel) // stride + 1
+    blocks = math.ceil(kernel / stride)
+    needed = (windows + blocks - 1) * stride
+    x = jnp.pad(x, ((0, 0), (0, max(0, needed - time)), (0, 0)))[:, :needed]
+    x = x.reshape(batch, windows + blocks - 1, stride * channels)
+    parts = [x[:, block : block + windows] for block in range(blocks)]
+    parts[-1] = parts[-1][..., : (kernel - (blocks - 1) * stride) * channels]
+    return jnp.concatenate(parts, axis=-1)
 
 
 @jax.custom_vjp

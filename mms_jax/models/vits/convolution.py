@@ -1,0 +1,168 @@
+"""Convolutions over time with and without weight norm. Arrays are (batch, time, channels)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mms_jax.models.layers import strided_windows
+
+Array = jax.Array
+
+# The axes of a kernel (taps, inputs, outputs) that weight norm sums over: a length for each output, or for each input.
+OUTPUTS = (-3, -2)
+INPUTS = (-3, -1)
+
+
+class Conv(nnx.Module):
+    """A convolution that keeps the length (or divides it by the stride), zero-padded on both sides.
+
+    With weight norm (Salimans & Kingma 2016) the kernel is magnitude * direction / |direction|, the norm taken for each
+    output; folded, it is one array, which computes the same and cannot be trained the same.
+
+    Attributes:
+      kernel: float32 (taps, inputs / groups, outputs); in its place with weight norm
+      direction: of that shape, and magnitude: (outputs,).
+      bias: (outputs,).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        taps: int = 1,
+        *,
+        dilation: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        normed: bool = False,
+        std: float | None = None,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ):
+        """Makes one.
+
+        Args:
+          normed: with weight norm.
+          std: of the initial kernel; 0 starts as the zero map; None for uniform within 1 / sqrt(what an output sees).
+        """
+        shape = (taps, inputs // groups, outputs)
+        bound = 1.0 / math.sqrt(taps * inputs // groups)
+        if std is None:
+            kernel = jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound)
+        else:
+            kernel = std * jax.random.normal(rngs.params(), shape)
+        if normed:
+            self.direction = nnx.Param(kernel)
+            self.magnitude = nnx.Param(norm(kernel, OUTPUTS))
+        else:
+            self.kernel = nnx.Param(kernel)
+        if bias:
+            start = 0.0 if std == 0.0 else bound
+            self.bias = nnx.Param(jax.random.uniform(rngs.params(), (outputs,), minval=-start, maxval=start))
+        self.dilation, self.stride, self.groups = dilation, stride, groups
+        self.normed, self.biased, self.dtype = normed, bias, dtype
+
+    def __call__(self, x: Array) -> Array:
+        """(batch, time, inputs) -> (batch, ceil(time / stride), outputs)."""
+        kernel = fold(self.direction[...], self.magnitude[...], OUTPUTS) if self.normed else self.kernel[...]
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.dilation, self.stride, self.groups)
+        return y + self.bias[...].astype(self.dtype) if self.biased else y
+
+
+class ConvTranspose(nnx.Module):
+    """A transposed convolution that lengthens by `rate`. Weight norm is taken for each input, as PyTorch's dim 0 is.
+
+    Attributes:
+      kernel: float32 (taps, inputs, outputs); or direction, and magnitude (inputs,).
+      bias: (outputs,).
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, taps: int, rate: int, *, normed: bool, dtype: jnp.dtype, rngs: nnx.Rngs
+    ):
+        kernel = 0.01 * jax.random.normal(rngs.params(), (taps, inputs, outputs))
+        if normed:
+            self.direction = nnx.Param(kernel)
+            self.magnitude = nnx.Param(norm(kernel, INPUTS))
+        else:
+            self.kernel = nnx.Param(kernel)
+        bound = 1.0 / math.sqrt(taps * outputs)
+        self.bias = nnx.Param(jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound))
+        self.rate, self.normed, self.dtype = rate, normed, dtype
+
+    def __call__(self, x: Array) -> Array:
+        """(batch, time, inputs) -> (batch, time * rate, outputs)."""
+        kernel = fold(self.direction[...], self.magnitude[...], INPUTS) if self.normed else self.kernel[...]
+        y = convolve_transposed(x.astype(self.dtype), kernel.astype(self.dtype), self.rate)
+        return y + self.bias[...].astype(self.dtype)
+
+
+def norm(direction: Array, axes: tuple[int, int]) -> Array:
+    """The length of a kernel over some axes."""
+    return jnp.sqrt(jnp.sum(direction**2, axis=axes))
+
+
+def fold(direction: Array, magnitude: Array, axes: tuple[int, int]) -> Array:
+    """The kernel that weight norm stands for; `axes` are those that `norm` was taken over. Axes in front are kept."""
+    scale = magnitude / norm(direction, axes)
+    return direction * jnp.expand_dims(scale, axes)
+
+
+def convolve(x: Array, kernel: Array, dilation: int = 1, stride: int = 1, groups: int = 1) -> Array:
+    """A zero-padded convolution.
+
+    Args:
+      x: (batch, time, inputs).
+      kernel: (taps, inputs / groups, outputs), taps odd.
+      dilation, stride: in steps of time.
+      groups: divide inputs and outputs.
+
+    Returns:
+      (batch, ceil(time / stride), outputs).
+    """
+    pad = (len(kernel) - 1) * dilation // 2
+    if groups == 1:
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride,), [(pad, pad)], rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
+        )
+    if groups == x.shape[-1] == kernel.shape[-1]:
+        return _convolve_depthwise(x, kernel, dilation, pad)
+    # A matrix product for each group: on CPUs XLA takes 3 to 20 times as long for the gradient of its own.
+    taps, inputs, outputs = kernel.shape
+    windows = strided_windows(jnp.pad(x, ((0, 0), (pad, pad), (0, 0))), taps, stride)
+    batch, time, _ = windows.shape
+    windows = (
+        windows.reshape(batch * time, taps, groups, inputs).transpose(2, 0, 1, 3).reshape(groups, batch * time, -1)
+    )
+    weight = kernel.reshape(taps, inputs, groups, -1).transpose(2, 0, 1, 3).reshape(groups, taps * inputs, -1)
+    return (windows @ weight).transpose(1, 0, 2).reshape(batch, time, outputs)
+
+
+def _convolve_depthwise(x: Array, kernel: Array, dilation: int, pad: int) -> Array:
+    time = x.shape[1]
+    x = jnp.pad(x, ((0, 0), (pad, pad), (0, 0)))
+    return sum(x[:, tap * dilation :][:, :time] * kernel[tap, 0] for tap in range(len(kernel)))  # type: ignore[return-value]
+
+
+def convolve_transposed(x: Array, kernel: Array, rate: int) -> Array:
+    """A transposed convolution whose output is exactly `rate` times as long: one matrix product, then overlap and add.
+
+    Args:
+      x: (batch, time, inputs).
+      kernel: (taps, inputs, outputs); (taps - rate) / 2 samples are cut off at either end.
+      rate: output samples for each input.
+
+    Returns:
+      (batch, time * rate, outputs).
+    """
+    taps, inputs, outputs = kernel.shape
+    batch, time, _ = x.shape
+    blocks = -(-taps // rate)
+    kernel = jnp.pad(kernel, ((0, blocks * rate - taps), (0, 0), (0, 0)))
+    spread = (x @ kernel.transpose(1, 0, 2).reshape(inputs, -1)).reshape(batch, time, blocks, rate * outputs)
+    y = sum(jnp.pad(spread[:, :, block], ((0, 0), (block, blocks - 1 - block), (0, 0))) for block in range(blocks))
+    cut = (taps - rate) // 2
+    return y.reshape(batch, (time + blocks - 1) * rate, outputs)[:, cut : cut + time * rate]  # type: ignore[union-attr]

@@ -1,0 +1,75 @@
+"""HiFi-GAN's discriminators: one looks at the samples as they are, the others at every p-th (Kong et al. 2020, 2.3)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mms_jax.models.vits.config import VitsConfig
+from mms_jax.models.vits.convolution import Conv
+from mms_jax.models.vits.generator import SLOPE
+
+Array = jax.Array
+
+
+class _Stack(nnx.Module):
+    """Convolutions with leaky ReLU, and a last one without, which scores."""
+
+    def __init__(self, layers: list[dict], last_taps: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.convs = nnx.List([Conv(**layer, normed=True, dtype=dtype, rngs=rngs) for layer in layers])
+        self.score = Conv(layers[-1]["outputs"], 1, last_taps, normed=True, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Array) -> list[Array]:
+        """(batch, time, 1) -> the features after every convolution; the scores are the last of them."""
+        features = []
+        for conv in self.convs:
+            x = jax.nn.leaky_relu(conv(x), SLOPE)
+            features.append(x)
+        return [*features, self.score(x)]
+
+
+class Discriminators(nnx.Module):
+    """All of them: what each thinks of a waveform, and what it saw on the way."""
+
+    def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        width = config.discriminator_width
+        shapes = (
+            (15, 1, 1),
+            (41, 4, width // 64),
+            (41, 4, width // 16),
+            (41, 4, width // 4),
+            (41, 4, width),
+            (5, 1, width),
+        )
+        widths = (width // 64, width // 16, width // 4, width, width, width)
+        scale = [
+            # Four inputs a group.
+            {"inputs": inputs or 1, "outputs": outputs, "taps": taps, "stride": stride,
+             "groups": max(1, inputs // 4) if taps == 41 else 1}
+            for (taps, stride, inputs), outputs in zip(shapes, widths)
+        ]  # fmt: skip
+        self.scale = _Stack(scale, 3, dtype=dtype, rngs=rngs)
+        widths = (1, width // 32, width // 8, width // 2, width, width)
+        period = [
+            {"inputs": inputs, "outputs": outputs, "taps": 5, "stride": stride}
+            for inputs, outputs, stride in zip(widths, widths[1:], (3, 3, 3, 3, 1))
+        ]
+        self.periods = nnx.List([_Stack(period, 3, dtype=dtype, rngs=rngs) for _ in config.periods])
+        self.config = config
+
+    def __call__(self, waveforms: Array) -> list[list[Array]]:
+        """Looks at waveforms.
+
+        Args:
+          waveforms: (batch, samples).
+
+        Returns:
+          For each discriminator its features and, last, its scores, each (batch, anything): 1 is for real speech.
+        """
+        rows = len(waveforms)
+        seen = [self.scale(waveforms[:, :, None])]
+        for period, stack in zip(self.config.periods, self.periods):
+            # Every column of the folded waveform is a row of its own, since kernels are one column wide.
+            x = jnp.pad(waveforms, ((0, 0), (0, -waveforms.shape[1] % period)), mode="reflect")
+            x = x.reshape(rows, -1, period).transpose(0, 2, 1).reshape(rows * period, -1, 1)
+            seen.append(stack(x))
+        return [[x.reshape(rows, -1) for x in features] for features in seen]

@@ -1,0 +1,151 @@
+"""VITS: text to waveform in one model (Kim et al. 2021)."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mms_jax.models.functional import Params
+from mms_jax.models.vits import convolution
+from mms_jax.models.vits.config import VitsConfig
+from mms_jax.models.vits.discriminators import Discriminators
+from mms_jax.models.vits.durations import DurationPredictor, StochasticDurationPredictor
+from mms_jax.models.vits.flow import Flow
+from mms_jax.models.vits.generator import Generator
+from mms_jax.models.vits.posterior import PosteriorEncoder
+from mms_jax.models.vits.text_encoder import TextEncoder, TextEncoding
+
+Array = jax.Array
+
+
+class Vits(nnx.Module):
+    """A voice, or several. The methods are the steps of speaking, in order."""
+
+    def __init__(self, config: VitsConfig, *, speaking: bool = False, dtype: jnp.dtype, rngs: nnx.Rngs):
+        """Makes one.
+
+        Args:
+          config: its geometry.
+          speaking: only what speaks, weight norm folded: the parameters of `speaking_params`.
+          dtype: in which convolutions and matrix products compute. Durations, the flow's sums, spectrograms and losses
+            are float32 whatever it is.
+          rngs: of the initial parameters.
+        """
+        common = {"normed": not speaking, "dtype": dtype, "rngs": rngs}
+        self.text_encoder = TextEncoder(config, dtype=dtype, rngs=rngs)
+        self.flow = Flow(config, **common)
+        predictor = StochasticDurationPredictor if config.stochastic_durations else DurationPredictor
+        self.durations = predictor(config, rngs=rngs)
+        self.generator = Generator(config, **common)
+        if not speaking:
+            self.posterior = PosteriorEncoder(config, **common)
+        if config.speaker_width:
+            self.speakers = nnx.Param(jax.random.normal(rngs.params(), (config.speakers, config.speaker_width)))
+        self.config = config
+
+    def speaker(self, number: Array | None) -> Array | None:
+        """int (batch,) -> its embedding (batch, 1, speaker_width); None for a model of one voice."""
+        return self.speakers[...][number][:, None] if self.config.speaker_width else None
+
+    def log_durations(self, text: TextEncoding, speaker: Array | None, noise: Array) -> Array:
+        """How long each symbol lasts.
+
+        Args:
+          text: from `text_encoder`.
+          speaker: from `speaker`.
+          noise: float32 (batch, symbols, 2), standard normal times the noise scale; unused where durations are not
+            stochastic.
+
+        Returns:
+          float32 (batch, symbols): log of frames.
+        """
+        if isinstance(self.durations, StochasticDurationPredictor):
+            return self.durations.sample(text.hidden, text.mask, speaker, noise)
+        return self.durations(text.hidden, text.mask, speaker)
+
+    def latents(self, mean: Array, log_std: Array, mask: Array, speaker: Array | None, noise: Array) -> Array:
+        """Draws from the prior and maps to the generator's space.
+
+        Args:
+          mean, log_std: float32 (batch, frames, latent), of the prior, see `spread_over_frames`.
+          mask: bool (batch, frames).
+          speaker: from `speaker`.
+          noise: float32 (batch, frames, latent), standard normal times the noise scale.
+
+        Returns:
+          float32 (batch, frames, latent), 0 where masked.
+        """
+        return self.flow(mean + noise * jnp.exp(log_std), mask, speaker, inverse=True)
+
+
+class AdversarialVits(nnx.Module):
+    """What is trained: a voice and those who tell it from real speech."""
+
+    def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+        self.voice = Vits(config, dtype=dtype, rngs=rngs)
+        self.discriminators = Discriminators(config, dtype=dtype, rngs=rngs)
+
+
+def spread_over_frames(values: Array, symbol: Array) -> Array:
+    """Gives each frame what its symbol has, as a product with a matrix of zeros and ones, whose gradient is one too.
+
+    Args:
+      values: float32 (batch, symbols, width).
+      symbol: int (batch, frames), which symbol each frame says; -1 for none.
+
+    Returns:
+      float32 (batch, frames, width); 0 where there is no symbol.
+    """
+    chosen = jax.nn.one_hot(symbol, values.shape[1], dtype=values.dtype)
+    # The highest precision: accelerators would round the values otherwise.
+    return jnp.einsum("bfs,bsw->bfw", chosen, values, precision=jax.lax.Precision.HIGHEST)
+
+
+def symbol_of_frame(durations: Array, frames: int) -> Array:
+    """Which symbol each frame says.
+
+    Args:
+      durations: int (batch, symbols), frames of each symbol; 0 for padding.
+      frames: how many to return.
+
+    Returns:
+      int (batch, frames); -1 behind the last.
+    """
+    ends = jnp.cumsum(durations, axis=1)
+    position = jnp.arange(frames)
+    number = jnp.sum(position[None, :, None] >= ends[:, None, :], axis=-1)
+    return jnp.where(position < ends[:, -1:], number, -1)
+
+
+def speaking_params(params: Params) -> Params:
+    """The parameters of `Vits(config, speaking=True)` from those of a trained voice: weight norm folded."""
+    return _folded({name: part for name, part in params.items() if name != "posterior"})
+
+
+def _folded(params: Params, axes: tuple[int, int] = convolution.OUTPUTS) -> Params:
+    if "direction" in params:
+        rest = {name: value for name, value in params.items() if name not in ("direction", "magnitude")}
+        return rest | {"kernel": convolution.fold(params["direction"], params["magnitude"], axes)}
+    return {
+        name: _folded(value, convolution.INPUTS if name == "ups" else axes) if isinstance(value, dict) else value
+        for name, value in params.items()
+    }
+
+
+def log_densities(latents: Array, text: TextEncoding) -> Array:
+    """log p(latent frame | symbol) for every pair, by three matrix products.
+
+    Args:
+      latents: float32 (batch, frames, latent), in the prior's space.
+      text: from the text encoder.
+
+    Returns:
+      float32 (batch, frames, symbols).
+    """
+    precision = jnp.exp(-2.0 * text.log_std)
+    highest = jax.lax.Precision.HIGHEST
+    constant = jnp.sum(-0.5 * math.log(2 * math.pi) - text.log_std - 0.5 * text.mean**2 * precision, axis=-1)
+    square = jnp.einsum("bfw,bsw->bfs", -0.5 * latents**2, precision, precision=highest)
+    cross = jnp.einsum("bfw,bsw->bfs", latents, text.mean * precision, precision=highest)
+    return constant[:, None, :] + square + cross

@@ -1,0 +1,77 @@
+"""Monotonic rational-quadratic splines (Durkan et al. 2019, section 3), elementwise and invertible."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+MIN_SIZE = 1e-3  # of a bin, relative to all of them
+MIN_SLOPE = 1e-3
+
+
+def spline(
+    x: Array, widths: Array, heights: Array, slopes: Array, bound: float, *, inverse: bool = False
+) -> tuple[Array, Array]:
+    """Maps [-bound, bound] onto itself, piece by piece; the identity outside.
+
+    Args:
+      x: float32, any shape.
+      widths, heights: (*x.shape, bins), before softmax: the sizes of the bins.
+      slopes: (*x.shape, bins - 1), before softplus: the derivatives at the inner knots; at the outer ones it is 1.
+      bound: half the width of the interval.
+      inverse: maps back.
+
+    Returns:
+      y of the shape of x, and log |dy/dx|.
+    """
+    inside = (x >= -bound) & (x <= bound)
+    at = jnp.clip(x, -bound, bound)
+    knots_x, knots_y = _knots(widths, bound), _knots(heights, bound)
+    straight = math.log(math.expm1(1.0 - MIN_SLOPE))
+    ends = jnp.full((*slopes.shape[:-1], 1), straight, slopes.dtype)
+    derivatives = MIN_SLOPE + jax.nn.softplus(jnp.concatenate([ends, slopes, ends], axis=-1))
+
+    knots = knots_y if inverse else knots_x
+    # One-hot sums instead of gathers, which cost more in a backward pass.
+    bins = widths.shape[-1]
+    number = jnp.clip(jnp.sum(at[..., None] >= knots, axis=-1) - 1, 0, bins - 1)
+    chosen = jax.nn.one_hot(number, bins, dtype=x.dtype)
+
+    def pick(values: Array) -> Array:
+        return jnp.sum(chosen * values, axis=-1)
+
+    left, width = pick(knots_x[..., :-1]), pick(jnp.diff(knots_x, axis=-1))
+    low, height = pick(knots_y[..., :-1]), pick(jnp.diff(knots_y, axis=-1))
+    first, last = pick(derivatives[..., :-1]), pick(derivatives[..., 1:])
+    steepness = height / width
+    bend = first + last - 2.0 * steepness
+
+    if inverse:
+        above = at - low
+        a = height * (steepness - first) + above * bend
+        b = height * first - above * bend
+        c = -steepness * above
+        # The form of the root that stays exact where a vanishes (equation 25 onwards).
+        theta = 2.0 * c / (-b - jnp.sqrt(jnp.maximum(b**2 - 4.0 * a * c, 0.0)))
+        y = theta * width + left
+    else:
+        theta = (at - left) / width
+        y = low + height * (steepness * theta**2 + first * theta * (1 - theta)) / _denominator(steepness, bend, theta)
+    slope = steepness**2 * (last * theta**2 + 2 * steepness * theta * (1 - theta) + first * (1 - theta) ** 2)
+    log_slope = jnp.log(slope) - 2.0 * jnp.log(_denominator(steepness, bend, theta))
+    return jnp.where(inside, y, x), jnp.where(inside, -log_slope if inverse else log_slope, 0.0)
+
+
+def _denominator(steepness: Array, bend: Array, theta: Array) -> Array:
+    return steepness + bend * theta * (1 - theta)
+
+
+def _knots(sizes: Array, bound: float) -> Array:
+    """(..., bins) before softmax -> the (..., bins + 1) borders of the bins, from -bound to bound."""
+    bins = sizes.shape[-1]
+    shares = MIN_SIZE + (1.0 - MIN_SIZE * bins) * jax.nn.softmax(sizes, axis=-1)
+    inner = 2.0 * bound * jnp.cumsum(shares[..., :-1], axis=-1) - bound
+    edge = jnp.full((*sizes.shape[:-1], 1), bound, sizes.dtype)
+    return jnp.concatenate([-edge, inner, edge], axis=-1)
