@@ -10,7 +10,8 @@ from input_pipeline.corpora.storage import Corpus, CorpusError, as_text, open_co
 from input_pipeline.decode import Decoder
 from input_pipeline.plan import EvaluationPlan, TrainingPlan, make_table, sampling_weights
 from mms_jax.text.normalize import normalize
-from mms_jax.text.vocabulary import AnyVocabulary, Vocabulary
+from mms_jax.text.vocabulary import Vocabulary
+from mms_jax.text.voice_text import Labels, VoiceText
 
 SHORTEST_FRAME = 0.025  # seconds; shorter recordings have no frame
 
@@ -39,8 +40,24 @@ def corpus_vocabulary(corpora: Sequence[Corpus]) -> Vocabulary:
     return Vocabulary.from_alphabets(alphabets)
 
 
+def corpus_voice(corpora: Sequence[Corpus], *, uroman: bool) -> VoiceText:
+    """The symbols of a voice that is trained on these corpora.
+
+    Raises:
+      CorpusError: they are in several languages.
+    """
+    alphabets = corpus_vocabulary(corpora).alphabets
+    if len(alphabets) != 1:
+        raise CorpusError(
+            f"config.input.corpora: a voice speaks one language, these hold {', '.join(alphabets)}; choose one "
+            "recording with python -m input_pipeline.prepare voice"
+        )
+    [(language, characters)] = alphabets.items()
+    return VoiceText.from_characters(characters, language, uroman=uroman)
+
+
 def training_data(
-    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: AnyVocabulary | None, seed: int
+    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: Labels | None, seed: int, *, epsilon: float | None
 ) -> tuple[TrainingPlan, Decoder]:
     """The plan and decoder of a training run.
 
@@ -50,6 +67,7 @@ def training_data(
       vocabulary: None where the task needs no transcripts; recordings longer than the last bucket are then cropped,
         otherwise dropped.
       seed: of the order and the crops.
+      epsilon: of the normalisation of waveforms, see Decoder.
     """
     table = make_table(
         [corpus.index for corpus in corpora],
@@ -57,6 +75,8 @@ def training_data(
         min_seconds=config.min_seconds,
         crop=vocabulary is None,
         need_text=vocabulary is not None,
+        max_characters=config.max_characters,
+        positions=vocabulary.positions if vocabulary is not None else int,
     )
     if table.dropped:
         logging.info("%d utterances are too long, too short or without transcript, and left out", table.dropped)
@@ -64,11 +84,12 @@ def training_data(
     plan = TrainingPlan(
         table, weights, batch_seconds=config.batch_seconds, rows_multiple=config.rows_multiple, seed=seed
     )
-    return plan, Decoder(table, [corpus.source for corpus in corpora], vocabulary, seed=seed)
+    sources = [corpus.source for corpus in corpora]
+    return plan, Decoder(table, sources, vocabulary, epsilon=epsilon, seed=seed)
 
 
 def evaluation_data(
-    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: AnyVocabulary | None
+    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: Labels | None, *, epsilon: float | None
 ) -> tuple[EvaluationPlan, Decoder]:
     """The plan and decoder of an evaluation: every utterance, whole, once.
 
@@ -76,6 +97,7 @@ def evaluation_data(
       config: `config.input`; buckets are added until the longest utterance fits.
       corpora: opened.
       vocabulary: None where the task needs no transcripts.
+      epsilon: of the normalisation of waveforms, see Decoder.
     """
     longest = max(float(corpus.index.seconds.max()) for corpus in corpora)
     buckets = list(config.bucket_seconds)
@@ -87,9 +109,10 @@ def evaluation_data(
         min_seconds=SHORTEST_FRAME,
         crop=False,
         need_text=vocabulary is not None,
+        positions=vocabulary.positions if vocabulary is not None else int,
     )
     plan = EvaluationPlan(table, batch_seconds=config.batch_seconds, rows_multiple=config.rows_multiple)
-    return plan, Decoder(table, [corpus.source for corpus in corpora], vocabulary, seed=0)
+    return plan, Decoder(table, [corpus.source for corpus in corpora], vocabulary, epsilon=epsilon, seed=0)
 
 
 def references(plan: EvaluationPlan, corpora: Sequence[Corpus], items: Sequence[int]) -> tuple[list[str], list[str]]:

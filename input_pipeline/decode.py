@@ -11,7 +11,7 @@ from mms_jax.audio.errors import AudioError
 from mms_jax.audio.flac import decode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, normalize_waveform, resample
 from mms_jax.text.normalize import normalize
-from mms_jax.text.vocabulary import AnyVocabulary
+from mms_jax.text.voice_text import Labels
 
 
 class Decoder:
@@ -21,18 +21,22 @@ class Decoder:
     in the log, and shows up in the batch's `counted`.
     """
 
-    def __init__(self, table: Table, sources: Sequence[Sequence], vocabulary: AnyVocabulary | None, *, seed: int):
+    def __init__(
+        self, table: Table, sources: Sequence[Sequence], vocabulary: Labels | None, *, epsilon: float | None, seed: int
+    ):
         """Keeps what decoding needs.
 
         Args:
           table: the plan's utterances.
           sources: random access to the records of each corpus.
           vocabulary: makes labels of the transcripts; None where the task needs none.
+          epsilon: of the normalisation of waveforms; None leaves them as they were recorded.
           seed: of the crops.
         """
         self._table = table
         self._sources = sources
         self._vocabulary = vocabulary
+        self._epsilon = epsilon
         self._seed = seed
 
     def __call__(self, batch: Batch, rows: slice = slice(None)) -> dict[str, np.ndarray]:
@@ -43,7 +47,7 @@ class Decoder:
           rows: those of this process.
 
         Returns:
-          waveforms: float32 (rows, samples), normalised and zero-padded.
+          waveforms: float32 (rows, samples), zero-padded.
           lengths: int32 (rows,), real samples.
           item: int32 (rows,), positions in the table; -1 for padding.
           counted: bool (rows,), False for padding and for records that could not be used.
@@ -97,7 +101,7 @@ class Decoder:
         waveform = resample(waveform, rate, SAMPLE_RATE)
         if not np.isfinite(waveform).all():
             raise AudioError(f"{name}: holds NaN or infinite samples; remove it from the corpus")
-        waveform = normalize_waveform(waveform)
+        waveform = normalize_waveform(waveform, self._epsilon)
         excess = len(waveform) - batch.samples
         if excess > 0:
             start = np.random.default_rng((self._seed, batch.step, item)).integers(0, excess + 1)

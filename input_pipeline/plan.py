@@ -7,6 +7,7 @@ as many rows as make the wanted seconds of audio, so that few shapes are ever co
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -60,7 +61,14 @@ class Table:
 
 
 def make_table(
-    indexes: list[Index], *, buckets: tuple[float, ...], min_seconds: float, crop: bool, need_text: bool
+    indexes: list[Index],
+    *,
+    buckets: tuple[float, ...],
+    min_seconds: float,
+    crop: bool,
+    need_text: bool,
+    max_characters: int = 0,
+    positions: Callable[[int], int] = int,
 ) -> Table:
     """Lists the utterances that can be trained on or evaluated.
 
@@ -70,6 +78,8 @@ def make_table(
       min_seconds: shorter utterances are dropped.
       crop: utterances longer than the last bucket are kept, to be cropped; otherwise they are dropped.
       need_text: utterances without transcript are dropped.
+      max_characters: utterances with longer transcripts are dropped; 0 for no limit.
+      positions: label positions that so many characters need.
 
     Raises:
       CorpusError: nothing is left, or the buckets are not ascending.
@@ -82,6 +92,8 @@ def make_table(
     language = np.concatenate([index.language for index in indexes])
     characters = np.concatenate([index.characters for index in indexes])
     keep = (seconds >= min_seconds) & (crop | (seconds <= buckets[-1])) & (~np.asarray(need_text) | (characters > 0))
+    if max_characters:
+        keep &= characters <= max_characters
     if not keep.any():
         raise CorpusError(
             f"none of {len(keep)} utterances is usable: they last {seconds.min():.2f} to {seconds.max():.2f} s, and "
@@ -96,7 +108,7 @@ def make_table(
         language=language[keep],
         bucket=bucket,
         buckets=tuple(buckets),
-        labels=np.asarray([-(-length // 8) * 8 for length in longest]),
+        labels=np.asarray([-(-positions(length) // 8) * 8 for length in longest]),
         dropped=int((~keep).sum()),
     )
 

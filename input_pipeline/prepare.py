@@ -1,6 +1,6 @@
 """Prepares a corpus below a data folder: python -m input_pipeline.prepare CORPUS --data_dir=data
 
-  spoken_phrases   the shipped corpus, spoken here: "spoken_phrases/verses" (and with --config: chapters, labelled)
+  spoken_phrases   the shipped corpus, spoken here: "spoken_phrases/verses" (--config: also chapters, labelled, reader)
   asterisk         telephone prompts by real people, five languages: "asterisk/core"
   audio_folder     your recordings and a table: "audio_folder/NAME"
   aligned_chapters verses that mms-jax align found in your chapters: "aligned_chapters/NAME"
@@ -36,7 +36,7 @@ def main() -> int:
         sub = corpora.add_parser(name)
         sub.add_argument("--data_dir", default="data", help="where prepared corpora lie (default: data)")
         if name == "spoken_phrases":
-            sub.add_argument("--config", choices=("verses", "chapters", "labelled"), default="verses")
+            sub.add_argument("--config", choices=("verses", "chapters", "labelled", "reader"), default="verses")
         if name == "audio_folder":
             sub.add_argument("--name", required=True, help="name of the corpus, opened as audio_folder/NAME")
             sub.add_argument("--table", required=True, help="TSV with columns path, text, ...")

@@ -3,6 +3,8 @@
 import mms_jax
 asr = mms_jax.load("runs/asr")
 asr.transcribe(["a.wav"], language="swh")
+voice = mms_jax.load("facebook/mms-tts-swh")
+voice.speak("habari ya asubuhi", seed=0)
 mms_jax.align("chapter.mp3", ["verse one", "verse two"], language="swh", model=asr)
 """
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from mms_jax.alignment.spans import Verse
     from mms_jax.encoders import Encoder, Identifier
     from mms_jax.recognizer import Recognizer
+    from mms_jax.voice import Voice
 
 
 def align(
@@ -47,13 +50,13 @@ def align(
 
 def load(
     model: str | os.PathLike, *, languages: Sequence[str] | None = None, dtype: str = "float32"
-) -> "Recognizer | Identifier | Encoder":
-    """Loads a recogniser, an identifier or an encoder; what the model is decides.
+) -> "Recognizer | Identifier | Encoder | Voice":
+    """Loads a recogniser, an identifier, an encoder or a voice; what the model is decides.
 
     Args:
       model: the folder of a run of `mms_jax.train`, or of one of its checkpoints; a folder that Hugging Face's
-        `save_pretrained` wrote; a .pt file of fairseq; a Hugging Face repository, OWNER/NAME; or the folder that
-        `mms-jax export` wrote, which holds its languages and dtype already.
+        `save_pretrained` wrote; a .pt file of fairseq; a voice of the original's code, G_STEPS.pth; a Hugging Face
+        repository, OWNER/NAME; or the folder that `mms-jax export` wrote, which holds its languages and dtype already.
       languages: of a recogniser with language adapters, those to hold.
       dtype: in which the encoder computes: "float32", or "bfloat16" on accelerators.
 
@@ -71,13 +74,19 @@ def load(
 
     from mms_jax.encoders import Encoder, Identifier
     from mms_jax.loading import find_model
+    from mms_jax.models.vits.config import VitsConfig
     from mms_jax.models.wav2vec2.config import Wav2Vec2Config
     from mms_jax.recognizer import Recognizer, scorer
     from mms_jax.text.vocabulary import vocabulary_from_json
+    from mms_jax.text.voice_text import VoiceText
+    from mms_jax.voice import Voice
     from mms_jax.windowed import for_inference
 
     stored = find_model(model, languages)
     description = stored.description
+    if description["task"] == "tts":
+        geometry, text = VitsConfig.from_json(description["model"]), VoiceText.from_json(description["text"])
+        return Voice(geometry, text, stored.params["voice"], jnp.dtype(dtype))
     config = for_inference(Wav2Vec2Config.from_json(description["model"]))
     match description["task"]:
         case "asr":
@@ -103,4 +112,19 @@ def load_recognizer(model: str | os.PathLike, languages: Sequence[str]) -> "Reco
             f"{model} does not recognise speech; fine-tune it first: python -m mms_jax.train "
             f"--config=configs/asr_phrases.py --workdir=DIR --config.init_from={model}"
         )
+    return loaded
+
+
+def load_voice(model: str | os.PathLike) -> "Voice":
+    """Loads a voice, see `load`.
+
+    Raises:
+      CheckpointError: nothing there, or a model of another kind.
+    """
+    from mms_jax.errors import CheckpointError
+    from mms_jax.voice import Voice
+
+    loaded = load(model)
+    if not isinstance(loaded, Voice):
+        raise CheckpointError(f"{model} is no voice; take one, such as facebook/mms-tts-swh, or a run of a tts config")
     return loaded

@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_identify(commands)
     _add_align(commands)
     _add_verify(commands)
+    _add_speak(commands)
     _add_convert(commands)
     _add_export(commands)
     arguments = parser.parse_args(argv)
@@ -101,6 +102,27 @@ def _add_verify(commands: Any) -> None:
     verify.set_defaults(run=_verify)
     verify.add_argument("folder", metavar="DIR", help="the --output-dir of align; its verses get their error rate")
     verify.add_argument("--model", required=True, help=f"a recogniser of the language: {_MODEL}")
+
+
+def _add_speak(commands: Any) -> None:
+    speak = commands.add_parser("speak", help="text to audio")
+    speak.set_defaults(run=_speak)
+    speak.add_argument("text", nargs="?", metavar="TEXT", help="what to say; - for standard input")
+    speak.add_argument("--file", type=pathlib.Path, metavar="FILE", help="a text file to say instead")
+    speak.add_argument(
+        "--model", required=True,
+        help="a voice: a run's folder, a Hugging Face folder or repository (OWNER/NAME), or G_STEPS.pth with its files",
+    )  # fmt: skip
+    output = speak.add_mutually_exclusive_group(required=True)
+    output.add_argument("--out", metavar="FILE", help="NAME.wav, .flac or .ogg; - streams WAV to standard output")
+    output.add_argument("--output-dir", type=pathlib.Path, help="say each line by itself, to 0001.wav, 0002.wav, ...")
+    speak.add_argument("--seed", type=int, default=0, help="of all that is drawn (default: 0)")
+    speak.add_argument("--speed", type=float, help="2 is twice as fast (default: the voice's)")
+    speak.add_argument("--noise", type=float, help="variation of the sound, 0 for none (default: the voice's)")
+    speak.add_argument(
+        "--noise-duration", type=float, help="variation of the rhythm, 0 for none (default: the voice's)"
+    )
+    speak.add_argument("--speaker", type=int, default=0, help="which, of a voice that has several (default: 0)")
 
 
 def _add_convert(commands: Any) -> None:
@@ -248,16 +270,23 @@ def _verify(arguments: argparse.Namespace) -> int:
     return verify.run(arguments, mms_jax.load_recognizer)
 
 
+def _speak(arguments: argparse.Namespace) -> int:
+    from mms_jax import speaking
+
+    return speaking.run(arguments)
+
+
 def _convert(arguments: argparse.Namespace) -> int:
     from mms_jax.checkpoint import save_model
-    from mms_jax.interop.huggingface import save_folder
+    from mms_jax.interop import huggingface, vits
     from mms_jax.loading import find_model
 
     stored = find_model(arguments.source, arguments.lang.split(",") if arguments.lang else None)
     if arguments.to == "orbax":
         save_model(pathlib.Path(arguments.target), stored)
     else:
-        save_folder(stored, pathlib.Path(arguments.target))
+        kind = vits if stored.description["task"] == "tts" else huggingface
+        kind.save_folder(stored, pathlib.Path(arguments.target))
     print(arguments.target)
     return 0
 

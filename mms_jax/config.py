@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 def default_config() -> ConfigDict:
     """The defaults, locked: setting a key that is not here fails and names the nearest one."""
     config = ConfigDict()
-    config.task = "asr"  # "asr" (CTC) or "pretrain"
+    config.task = "asr"  # "asr" (CTC), "pretrain" or "tts" (VITS)
     config.seed = 0
     config.total_steps = 1000  # batches
     config.compute_dtype = "float32"  # "bfloat16" on accelerators; parameters and losses stay float32
@@ -37,6 +37,14 @@ def default_config() -> ConfigDict:
     config.pretrain.diversity_weight = 0.1
     config.pretrain.penalty_weight = 0.0
 
+    config.tts = ConfigDict()
+    config.tts.geometry = "mms"  # see mms_jax.models.vits.config
+    config.tts.segment = 8192  # samples of each recording that are generated in a step
+    config.tts.mel_weight = 45.0
+    config.tts.kl_weight = 1.0
+    config.tts.uroman = False  # the corpus holds romanised transcripts: the voice romanises what it is to say
+    config.tts.recogniser = ""  # a run that transcribes what the voice says, for evaluation
+
     config.input = ConfigDict()
     config.input.data_dir = "data"
     config.input.corpora = ("spoken_phrases/verses:train",)  # NAME:SPLIT
@@ -45,6 +53,7 @@ def default_config() -> ConfigDict:
     config.input.beta_language = 0.5
     config.input.bucket_seconds = (4.0, 8.0, 12.0, 16.0, 20.0)
     config.input.min_seconds = 0.5
+    config.input.max_characters = 0  # longer transcripts are left out; 0: no limit
     config.input.batch_seconds = 160.0  # audio in a global batch, padding included
     config.input.rows_multiple = 1  # rows of a batch; a multiple of the mesh's data * fsdp
     config.input.workers = 0  # decoding processes; 0 decodes in threads
@@ -60,10 +69,10 @@ def default_config() -> ConfigDict:
     config.optimizer.weight_decay = 0.0
     config.optimizer.clip_norm = 0.0  # 0: no clipping
     config.optimizer.accumulate = 1  # batches an update
-    config.optimizer.schedule = "tri_stage"  # or "polynomial", "constant"
+    config.optimizer.schedule = "tri_stage"  # or "polynomial", "constant", "epochs"
     config.optimizer.warmup = 0.1  # share of the updates
     config.optimizer.hold = 0.4  # tri_stage: share of the updates
-    config.optimizer.final_scale = 0.05  # tri_stage: last learning rate, relative to the peak
+    config.optimizer.final_scale = 0.05  # tri_stage: last learning rate, relative to the peak; epochs: factor an epoch
     config.optimizer.freeze = ()  # "PATH:UPDATES": parameters below PATH stand still for so many updates; -1: always
 
     config.mesh = ConfigDict()
@@ -86,7 +95,7 @@ def default_config() -> ConfigDict:
 
 # What may change when a run goes on: none of it touches the parameters it will reach.
 MAY_CHANGE = ("input.workers", "input.prefetch", "input.data_dir", "input.eval_corpora", "input.max_bad_share", "mesh",
-              "log_every", "eval_every", "checkpoint", "profile", "distributed", "init_from")  # fmt: skip
+              "log_every", "eval_every", "checkpoint", "profile", "distributed", "init_from", "tts.recogniser")  # fmt: skip
 
 
 def flatten_config(config: ConfigDict) -> dict[str, object]:

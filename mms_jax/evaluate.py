@@ -22,11 +22,12 @@ from input_pipeline.plan import EvaluationPlan
 from mms_jax import sharding
 from mms_jax.checkpoint import CheckpointError, load_model, write_json
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.tasks import Task, make_task, stored_vocabulary
+from mms_jax.tasks import Task, labels_of, stored_task
 from mms_jax.tasks.asr import metrics as asr_metrics
 from mms_jax.tasks.asr.step import AsrTask
 from mms_jax.tasks.pretrain import metrics as pretrain_metrics
+from mms_jax.tasks.tts import metrics as tts_metrics
+from mms_jax.tasks.tts.step import TtsTask
 
 
 class Evaluator:
@@ -39,19 +40,24 @@ class Evaluator:
           CorpusError: one of them is not prepared.
         """
         self._config, self._task, self._mesh = config, task, mesh
-        vocabulary = task.vocabulary if isinstance(task, AsrTask) else None
         self._corpora: list[Corpus] = open_corpora(config.input.eval_corpora, config.input.data_dir)
         self._plan: EvaluationPlan
         self._decoder: Decoder
-        self._plan, self._decoder = evaluation_data(config.input, self._corpora, vocabulary)
+        self._plan, self._decoder = evaluation_data(
+            config.input, self._corpora, labels_of(task), epsilon=task.waveform_epsilon
+        )
         gathered = sharding.replicated(mesh)
         if isinstance(task, AsrTask):
             self._predict = asr_metrics.make_predict(task, model, gathered)
+        elif isinstance(task, TtsTask):
+            self._predict = tts_metrics.make_predict(task, model, gathered)
         else:
             self._predict = pretrain_metrics.make_predict(task, model, gathered)
 
     def run(self, params: Params, *, progress: bool = False) -> dict[str, Any]:
         """Scores `params`; the result is what `format_result` prints and evaluation.json holds."""
+        if isinstance(self._task, TtsTask):
+            return tts_metrics.losses_of(self._predict, params, self._batches(progress))
         if not isinstance(self._task, AsrTask):
             return pretrain_metrics.prediction_rates(self._predict, params, self._batches(progress))
         transcripts = asr_metrics.transcribe_batches(self._task, self._predict, params, self._batches(progress))
@@ -76,6 +82,8 @@ class Evaluator:
 
 def format_result(result: dict[str, Any]) -> str:
     """An evaluation as a table."""
+    if "mel" in result:
+        return tts_metrics.format_table(result)
     return asr_metrics.format_table(result) if "cer" in result else pretrain_metrics.format_table(result)
 
 
@@ -99,7 +107,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
             f"{workdir} holds a checkpoint of task {description['task']!r}, the config says {config.task!r}; "
             "give the config that it was trained with"
         )
-    task = make_task(config, stored_vocabulary(description), Wav2Vec2Config.from_json(description["model"]))
+    task = stored_task(config, description)
     model = FunctionalModel.abstract(task.build)
     mesh = sharding.make_mesh(**config.mesh)
     params = jax.device_put(stored.params, model.shardings(mesh))

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 NEVER = -1  # updates of a part that is never unfrozen
 
 
-def make_schedule(config: ConfigDict, total_steps: int) -> optax.Schedule:
+def make_schedule(config: ConfigDict, total_steps: int, epoch: int) -> optax.Schedule:
     """The learning rate at each update.
 
     Args:
@@ -22,9 +22,11 @@ def make_schedule(config: ConfigDict, total_steps: int) -> optax.Schedule:
         "polynomial": linear warm-up over `warmup` of the updates, then linear decay to 0 (pretraining, spec 2.2);
         "tri_stage": linear from 1 % over `warmup`, constant over `hold`, then exponential decay to `final_scale`
           (fine-tuning; fairseq's);
-        "constant": linear warm-up over `warmup`, then constant.
+        "constant": linear warm-up over `warmup`, then constant;
+        "epochs": times `final_scale` after every epoch, from the first update on (VITS's ExponentialLR).
         `warmup` and `hold` are shares of the updates; `learning_rate` is the peak.
       total_steps: updates of the whole run.
+      epoch: updates of an epoch.
 
     Raises:
       ValueError: no schedule of that name.
@@ -35,6 +37,8 @@ def make_schedule(config: ConfigDict, total_steps: int) -> optax.Schedule:
         return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), decay], [warmup])
     if config.schedule == "constant":
         return optax.linear_schedule(0.0, peak, warmup)
+    if config.schedule == "epochs":
+        return optax.exponential_decay(peak, epoch, config.final_scale, staircase=True)
     if config.schedule == "tri_stage":
         hold = round(config.hold * total_steps)
         decay_steps = max(1, total_steps - warmup - hold)
@@ -44,10 +48,12 @@ def make_schedule(config: ConfigDict, total_steps: int) -> optax.Schedule:
             optax.exponential_decay(peak, decay_steps, config.final_scale, end_value=peak * config.final_scale),
         ]
         return optax.join_schedules(stages, [warmup, warmup + hold])
-    raise ValueError(f"config.optimizer.schedule={config.schedule!r}; choose polynomial, tri_stage or constant")
+    raise ValueError(f"config.optimizer.schedule={config.schedule!r}; choose polynomial, tri_stage, constant or epochs")
 
 
-def make_optimizer(config: ConfigDict, total_steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def make_optimizer(
+    config: ConfigDict, total_steps: int, epoch: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optax chain of a run.
 
     Args:
@@ -55,6 +61,7 @@ def make_optimizer(config: ConfigDict, total_steps: int) -> tuple[optax.Gradient
         ("PATH:UPDATES", as in "backbone/encoder:200": what lies below PATH stands still for so many updates; -1:
         always), and what `make_schedule` reads.
       total_steps: batches of the whole run.
+      epoch: batches of an epoch.
 
     Returns:
       The transformation, and the schedule as a function of the update's number.
@@ -65,7 +72,7 @@ def make_optimizer(config: ConfigDict, total_steps: int) -> tuple[optax.Gradient
     if config.name != "adam":
         raise ValueError(f"config.optimizer.name={config.name!r}; choose adam")
     accumulate = config.accumulate
-    schedule = make_schedule(config, max(1, total_steps // accumulate))
+    schedule = make_schedule(config, max(1, total_steps // accumulate), max(1, epoch // accumulate))
     freeze = parse_freeze(config.freeze)
     chain = optax.chain(
         hold_frozen(freeze),
@@ -78,6 +85,31 @@ def make_optimizer(config: ConfigDict, total_steps: int) -> tuple[optax.Gradient
     if accumulate > 1:
         return optax.MultiSteps(chain, accumulate).gradient_transformation(), schedule
     return chain, schedule
+
+
+def one_for_each(parts: Sequence[str], optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """An optimizer for each part of the parameters: own moments, own clipping, own count of updates.
+
+    Args:
+      parts: the top level of the parameters.
+      optimizer: what each gets; paths in `freeze` begin with the part's name.
+
+    Returns:
+      A transformation whose `update` takes the gradients of some parts, and moves those alone.
+    """
+
+    def init(params: optax.Params) -> dict[str, optax.OptState]:
+        return {part: optimizer.init({part: params[part]}) for part in parts}
+
+    def update(gradients, state, params):
+        moved = {}
+        for part in gradients:
+            updates, after = optimizer.update({part: gradients[part]}, state[part], {part: params[part]})
+            moved |= updates
+            state = state | {part: after}
+        return moved, state
+
+    return optax.GradientTransformation(init, update)
 
 
 def parse_freeze(entries: Sequence[str]) -> dict[str, int]:

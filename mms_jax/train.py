@@ -10,7 +10,7 @@ import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -20,8 +20,8 @@ import optax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from input_pipeline.corpora.storage import CorpusError
-from input_pipeline.dataset import corpus_vocabulary, language_hours, open_corpora, training_data
+from input_pipeline.corpora.storage import Corpus, CorpusError
+from input_pipeline.dataset import corpus_vocabulary, corpus_voice, language_hours, open_corpora, training_data
 from input_pipeline.loader import load_batches
 from mms_jax import sharding
 from mms_jax.audio.waveform import SAMPLE_RATE
@@ -30,9 +30,10 @@ from mms_jax.config import differing_keys, flatten_config
 from mms_jax.evaluate import Evaluator, format_result
 from mms_jax.metrics import MetricWriter, Profile, Progress, Window
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.optimizers import make_optimizer
-from mms_jax.tasks import Task, make_task
+from mms_jax.optimizers import make_optimizer, one_for_each
+from mms_jax.tasks import Task, make_task, needed_parts
 from mms_jax.tasks.sums import Weighted
+from mms_jax.text.voice_text import Labels
 
 
 class TrainingError(RuntimeError):
@@ -76,12 +77,13 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     # ---- mesh, data, model, optimizer --------------------------------------------------------------------------------
     mesh = sharding.make_mesh(**config.mesh)
     corpora = open_corpora(config.input.corpora, config.input.data_dir)
-    vocabulary = corpus_vocabulary(corpora) if config.task == "asr" else None
+    vocabulary = make_vocabulary(config, corpora)
     task = make_task(config, vocabulary)
     model = FunctionalModel.abstract(task.build)
-    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps)
     sharding.check_rows(config.input.rows_multiple, mesh)
-    plan, decoder = training_data(config.input, corpora, vocabulary, config.seed)
+    plan, decoder = training_data(config.input, corpora, vocabulary, config.seed, epsilon=task.waveform_epsilon)
+    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.batches)
+    optimizer = one_for_each(needed_parts(task), optimizer) if needed_parts(task) else optimizer
     hours = language_hours(corpora)
     logging.info("%.2f hours in %d languages, %d batches an epoch", sum(hours.values()), len(hours), plan.batches)
 
@@ -134,29 +136,28 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     return state
 
 
+def make_vocabulary(config: ConfigDict, corpora: Sequence[Corpus]) -> Labels | None:
+    """What writes the transcripts of the corpora, for the tasks that read them."""
+    if config.task == "tts":
+        return corpus_voice(corpora, uroman=config.tts.uroman)
+    return corpus_vocabulary(corpora) if config.task == "asr" else None
+
+
 def make_train_step(
     task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, seed: int
 ) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, Weighted]]]:
     """One jitted update; the state is donated. Sharding follows from the arrays that go in."""
 
     def update(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, Weighted]]:
-        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
-
-        def loss_fn(params: Params):
-            loss = task.loss(model.bind(params), batch, step_key, state.step)
-            return loss.total.mean(), loss
-
-        gradients, loss = jax.grad(loss_fn, has_aux=True)(state.params)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        params = optax.apply_updates(state.params, updates)
-        one = jnp.ones(())
-        metrics = {
-            "loss": loss.total,
-            "gradient_norm": Weighted(optax.tree.norm(gradients), one),
-            "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / SAMPLE_RATE, one),
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
+        params, optimizer_state, metrics = task.update(
+            model, optimizer, state.params, state.optimizer, batch, key, state.step
+        )
+        metrics |= {
+            "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / SAMPLE_RATE, jnp.ones(())),
             "bad": Weighted(jnp.sum((batch["item"] >= 0) & ~batch["counted"]), jnp.sum(batch["item"] >= 0)),
         }
-        return TrainState(params, optimizer_state, state.step + 1), loss.metrics | metrics
+        return TrainState(params, optimizer_state, state.step + 1), metrics
 
     @functools.partial(jax.jit, donate_argnums=0)
     def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, Weighted]]:
@@ -174,16 +175,22 @@ def abstract_state(
         lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place), shapes, shardings
     )
     everywhere = sharding.replicated(mesh)
-    # Moments live where their parameters do.
-    optimizer_state = optax.tree_map_params(
-        optimizer,
-        lambda leaf, param: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=param.sharding),
-        jax.eval_shape(optimizer.init, shapes),
-        params,
-        transform_non_params=lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
-    )
+    places = {_names(path): leaf.sharding for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+    def place(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        # Moments live where their parameters do, whose names their own path ends with.
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places.get(_names(path), everywhere))
+
+    optimizer_state = jax.tree_util.tree_map_with_path(place, jax.eval_shape(optimizer.init, shapes))
     step = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
     return TrainState(params, optimizer_state, step)  # type: ignore[arg-type]
+
+
+def _names(path: tuple) -> tuple[str, ...]:
+    """The dict keys that a path ends with."""
+    keys = [getattr(key, "key", None) if isinstance(key, jax.tree_util.DictKey) else None for key in path]
+    behind = max((place + 1 for place, key in enumerate(keys) if key is None), default=0)
+    return tuple(str(key) for key in keys[behind:])
 
 
 def initial_state(

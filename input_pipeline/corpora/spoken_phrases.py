@@ -1,9 +1,10 @@
 """The corpus that ships with the program: phrases in eight languages, spoken by eSpeak NG.
 
-Three configs hold the same speech. `chapters` are long recordings, one voice each, of many verses with short silences,
-with the exact start and end of every verse; `verses` are those verses, cut out of the prepared chapters; `labelled` are
-the same, but of the training split only the first few chapters, from which an aligner learns to find the verses of the
-others. Voices and sentences of the test split occur in no other split.
+Three of the configs hold the same speech. `chapters` are long recordings, one voice each, of many verses with short
+silences, with the exact start and end of every verse; `verses` are those verses, cut out of the prepared chapters;
+`labelled` are the same, but of the training split only the first few chapters, from which an aligner learns to find the
+verses of the others. Voices and sentences of the test split occur in no other split. `reader` is for training voices: all
+sentences of one language, read by one voice at one pace.
 """
 
 import dataclasses
@@ -19,6 +20,8 @@ from mms_jax.audio.flac import decode_flac, encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, resample
 
 SEED = 2305_13516
+READER_LANGUAGE, READER_VOICE, READER_SPEED = "swh", "m3", 150
+READER_MARGIN = 0.05  # seconds of room before and after a sentence
 LABELLED_CHAPTERS = 4  # training chapters of each language whose verses are cut by hand, so to speak
 
 
@@ -66,6 +69,9 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="verses", description="single sentences"),
         tfds.core.BuilderConfig(name="labelled", description="single sentences, of the training split only a sixth"),
+        tfds.core.BuilderConfig(
+            name="reader", description="single sentences, all read by one voice, to train a voice on"
+        ),
         tfds.core.BuilderConfig(name="chapters", description="long recordings with the exact time of every verse"),
     ]
 
@@ -85,6 +91,9 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
         if self.builder_config.name == "chapters":
             for chapter in read_chapters(split):
                 yield chapter.identity, _chapter_record(chapter)
+            return
+        if self.builder_config.name == "reader":
+            yield from read_alone(split)
             return
         # What eSpeak NG says differs a little each time, so that the verses are cut, not spoken again.
         chapters = SpokenPhrases(config="chapters", data_dir=self._data_dir_root, file_format="array_record")
@@ -130,6 +139,23 @@ def read_chapters(split: str) -> Iterator[Chapter]:
             # Another voice begins in each language, so that no voice is tied to one.
             voice = reading.voices[(chapter_number + language_number) % len(reading.voices)]
             yield _read_chapter(engine, f"{language}_{split}_{chapter_number:02d}", language, voice, verses, rng)
+
+
+def read_alone(split: str) -> Iterator[tuple[str, dict]]:
+    """Speaks the sentences of one language with one voice, as utterances with their ids."""
+    engine = synthesizer()
+    number = list(PHRASES).index(READER_LANGUAGE)
+    rng = np.random.default_rng((SEED, list(SPLITS).index(split), number))
+    voice = f"{PHRASES[READER_LANGUAGE].espeak}+{READER_VOICE}"
+    for place, sentence in enumerate(_sentences(READER_LANGUAGE, number)[split]):
+        speech = resample(engine.speak(sentence, voice, speed=READER_SPEED), engine.rate)
+        waveform = np.pad(0.6 * speech / np.abs(speech).max(), round(READER_MARGIN * SAMPLE_RATE))
+        waveform += rng.normal(0.0, 1e-3, len(waveform)).astype(np.float32)
+        identity = f"{READER_LANGUAGE}_reader_{split}_{place:03d}"
+        yield (
+            identity,
+            make_utterance(waveform, identity=identity, text=sentence, language=READER_LANGUAGE, speaker=READER_VOICE),
+        )
 
 
 def _sentences(language: str, language_number: int) -> dict[str, list[str]]:

@@ -41,7 +41,7 @@ def fetch(repository: str, languages: Sequence[str] | None) -> pathlib.Path:
             break
     else:
         raise ConversionError(f"{repository}: holds neither model.safetensors nor pytorch_model.bin")
-    for name in ("vocab.json", "preprocessor_config.json"):
+    for name in ("vocab.json", "preprocessor_config.json", "tokenizer_config.json"):
         _wanted(repository, name)
     if json.loads(config.read_text()).get("adapter_attn_dim"):
         if languages is None:

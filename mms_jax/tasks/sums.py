@@ -5,6 +5,8 @@ every figure here is a sum with the weight it is to be divided by, over the glob
 """
 
 import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 
@@ -41,3 +43,20 @@ class Loss:
 
     total: Weighted
     metrics: dict[str, Weighted]
+
+
+def pooled_means(predict: Callable, params: Any, batches: Iterable[dict[str, Array]]) -> dict[str, float]:
+    """The mean of each figure over all batches.
+
+    Args:
+      predict: (params, batch) -> figures by name, as Weighted.
+      params: the parameters.
+      batches: of an evaluation.
+    """
+    sums: dict[str, float] = {}
+    weights: dict[str, float] = {}
+    for batch in batches:
+        for name, value in jax.device_get(predict(params, batch)).items():
+            sums[name] = sums.get(name, 0.0) + float(value.sum)
+            weights[name] = weights.get(name, 0.0) + float(value.weight)
+    return {name: sums[name] / max(weights[name], 1e-9) for name in sums}

@@ -58,6 +58,10 @@ class Vocabulary:
         del language
         return self.tokens
 
+    def positions(self, characters: int) -> int:
+        """Numbers that `encode` makes of so many characters."""
+        return characters
+
     def encode(self, text: str, language: str) -> list[int]:
         """Numbers of a normalised text; characters that the vocabulary lacks are left out."""
         del language
@@ -107,6 +111,10 @@ class VocabularyBank:
     def tokens_of(self, language: str) -> tuple[str, ...]:
         """The symbols of a language by number."""
         return self.tables[language]
+
+    def positions(self, characters: int) -> int:
+        """See Vocabulary."""
+        return characters
 
     def encode(self, text: str, language: str) -> list[int]:
         """See Vocabulary."""

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mms_jax.text.vocabulary import AnyVocabulary
+
 PAUSE = "_"  # symbol 0 of voices that are trained here: what stands between the letters
 # Letters that a voice of this language knows by another code point than people type.
 _RESPELLED = {"ron": str.maketrans({"ț": "ţ", "Ț": "Ţ"})}
@@ -90,6 +92,9 @@ class VoiceText:
     def from_json(cls, fields: Mapping[str, Any]) -> "VoiceText":
         """The inverse of `to_json`."""
         return cls(**{**fields, "tokens": tuple(fields["tokens"])})
+
+
+Labels = AnyVocabulary | VoiceText  # what turns a corpus's transcripts into numbers
 
 
 def known_rows(new: Sequence[str], old: Sequence[str]) -> list[tuple[int, int]]:

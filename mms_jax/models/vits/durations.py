@@ -89,7 +89,7 @@ class _SplineFlow(nnx.Module):
 
         x = jnp.where(real, self.shift[...] + jnp.exp(self.log_scale[...]) * x, 0.0)
         total = jnp.sum(jnp.where(real, self.log_scale[...], 0.0), axis=(1, 2))
-        return jax.lax.scan(body, (x, total), stacked)[0]
+        return jax.lax.scan(body, (x, total), stacked, unroll=True)[0]
 
     def inverse(self, x: Array, mask: Array, condition: Array) -> Array:
         """Back to durations, in the first channel.
@@ -101,7 +101,7 @@ class _SplineFlow(nnx.Module):
         def body(x: Array, coupling: nnx.State) -> tuple[Array, None]:
             return nnx.merge(structure, coupling)(x[..., ::-1], mask, condition, inverse=True)[0], None
 
-        x, _ = jax.lax.scan(body, x, jax.tree.map(lambda leaf: leaf[1:], stacked), reverse=True)
+        x, _ = jax.lax.scan(body, x, jax.tree.map(lambda leaf: leaf[1:], stacked), reverse=True, unroll=True)
         return jnp.where(mask[:, :, None], (x[..., ::-1] - self.shift[...]) * jnp.exp(-self.log_scale[...]), 0.0)
 
 

@@ -7,10 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
+from mms_jax.audio.waveform import NORM_EPSILON
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
+from mms_jax.tasks.descent import descend
 from mms_jax.tasks.sums import Loss, Weighted
 from mms_jax.text.vocabulary import AnyVocabulary
 
@@ -24,6 +26,8 @@ class AsrTask:
 
     name = "asr"
     needs_text = True
+    waveform_epsilon = NORM_EPSILON
+    update = descend
 
     def __init__(self, model: Wav2Vec2Config, config: ConfigDict, dtype: jnp.dtype, vocabulary: AnyVocabulary):
         """Keeps what the loss needs.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.tasks.pretrain.step import PretrainTask
+from mms_jax.tasks.sums import pooled_means
 
 
 def make_predict(task: PretrainTask, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Callable:
@@ -28,13 +29,8 @@ def prediction_rates(predict: Callable, params: Params, batches: Iterable[dict[s
       {"accuracy", "contrastive", "code_perplexity"}: how often the true target scored above all distractors (a share),
       the loss in nats, and the codes in use (summed over codebooks, a mean over batches).
     """
-    sums: dict[str, float] = {}
-    weights: dict[str, float] = {}
-    for batch in batches:
-        for name, value in jax.device_get(predict(params, batch)).items():
-            sums[name] = sums.get(name, 0.0) + float(value.sum)
-            weights[name] = weights.get(name, 0.0) + float(value.weight)
-    return {name: sums[name] / max(weights[name], 1e-9) for name in ("accuracy", "contrastive", "code_perplexity")}
+    means = pooled_means(predict, params, batches)
+    return {name: means[name] for name in ("accuracy", "contrastive", "code_perplexity")}
 
 
 def format_table(result: dict[str, Any]) -> str:

@@ -7,11 +7,13 @@ import jax.numpy as jnp
 from flax import nnx
 from ml_collections import ConfigDict
 
+from mms_jax.audio.waveform import NORM_EPSILON
 from mms_jax.models.layers import length_mask
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.models.wav2vec2.quantizer import gumbel_temperature
+from mms_jax.tasks.descent import descend
 from mms_jax.tasks.pretrain import loss as losses
 from mms_jax.tasks.sums import Loss, Weighted
 
@@ -23,6 +25,8 @@ class PretrainTask:
 
     name = "pretrain"
     needs_text = False
+    waveform_epsilon = NORM_EPSILON
+    update = descend
 
     def __init__(self, model: Wav2Vec2Config, config: ConfigDict, dtype: jnp.dtype):
         """Keeps what the loss needs.

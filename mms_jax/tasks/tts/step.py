@@ -1,0 +1,256 @@
+"""VITS as a task: a voice is trained against discriminators, each with its own optimizer, in one step."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from ml_collections import ConfigDict
+
+from mms_jax.audio.spectrogram import log_mel, magnitudes
+from mms_jax.audio.waveform import SAMPLE_RATE
+from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.layers import length_mask
+from mms_jax.models.vits.config import VitsConfig
+from mms_jax.models.vits.durations import StochasticDurationPredictor
+from mms_jax.models.vits.model import AdversarialVits, Vits, log_densities, spread_over_frames
+from mms_jax.models.vits.monotonic import monotonic_alignment
+from mms_jax.models.vits.text_encoder import TextEncoding
+from mms_jax.tasks.descent import Updated
+from mms_jax.tasks.sums import Weighted
+from mms_jax.tasks.tts import loss as losses
+from mms_jax.text.voice_text import VoiceText
+
+Array = jax.Array
+
+VOICE, DISCRIMINATORS = "voice", "discriminators"
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Randomness:
+    """What a training pass draws; zeros and fixed starts make it a function.
+
+    Attributes:
+      posterior: float32 (batch, frames, latent), standard normal.
+      durations: float32 (batch, symbols, 2), standard normal.
+      segment: float32 (batch,), in [0, 1): where the segment lies within what is possible.
+      dropout: a key, or None for none.
+    """
+
+    posterior: Array
+    durations: Array
+    segment: Array
+    dropout: Array | None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Generated:
+    """What a voice makes of a batch of recordings and texts.
+
+    Attributes:
+      segments, real: float32 (batch, segment samples): a piece of each recording, generated from its latents, and as it is.
+      counted: bool (batch,), rows that losses see: real ones, long enough for the segment and for their text.
+      symbol: int (batch, frames), which symbol each frame says, by monotonic alignment; -1 for none.
+      mel_real, mel: float32 (batch, segment frames, 80), of the segments.
+      losses: "mel", "kl" and "duration".
+    """
+
+    segments: Array
+    real: Array
+    counted: Array
+    symbol: Array
+    mel_real: Array
+    mel: Array
+    losses: dict[str, Weighted]
+
+
+class TtsTask:
+    """One voice, from recordings and transcripts."""
+
+    name = "tts"
+    needs_text = True
+    waveform_epsilon = None  # the voice is to be as loud as its recordings
+
+    def __init__(self, model: VitsConfig, config: ConfigDict, dtype: jnp.dtype, text: VoiceText):
+        """Keeps what the losses need.
+
+        Args:
+          model: the geometry.
+          config: the experiment.
+          dtype: in which convolutions and matrix products compute; see Vits for what stays float32.
+          text: symbols of the voice.
+
+        Raises:
+          ValueError: recordings would be too short for a segment, or of another rate than the voice.
+        """
+        settings = config.tts
+        if config.input.min_seconds * SAMPLE_RATE < settings.segment + model.hop:
+            raise ValueError(
+                f"config.input.min_seconds={config.input.min_seconds} admits recordings shorter than the segments of "
+                f"config.tts.segment={settings.segment} samples; raise it to {settings.segment / SAMPLE_RATE + 0.02:.2f}"
+            )
+        if settings.segment % model.hop or settings.segment <= model.fft:
+            raise ValueError(
+                f"config.tts.segment={settings.segment} must be a multiple of {model.hop} samples, and more than {model.fft}"
+            )
+        if model.rate != SAMPLE_RATE:
+            raise ValueError(f"this voice speaks at {model.rate} Hz, and corpora are kept at {SAMPLE_RATE}")
+        self.model, self.text, self.dtype = model, text, dtype
+        self.segment, self.mel_weight, self.kl_weight = settings.segment, settings.mel_weight, settings.kl_weight
+
+    def build(self, key: Array) -> AdversarialVits:
+        """A fresh module."""
+        return AdversarialVits(self.model, dtype=self.dtype, rngs=nnx.Rngs(params=key))
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint says of its model."""
+        return {"task": self.name, "model": self.model.to_json(), "text": self.text.to_json()}
+
+    def draw(self, batch: dict[str, Array], key: Array, *, train: bool = True) -> Randomness:
+        """The randomness of a pass."""
+        posterior, durations, segment, dropout = jax.random.split(key, 4)
+        rows, symbols = batch["labels"].shape
+        frames = -(-batch["waveforms"].shape[1] // self.model.hop)
+        return Randomness(
+            jax.random.normal(posterior, (rows, frames, self.model.latent)),
+            jax.random.normal(durations, (rows, symbols, 2)),
+            jax.random.uniform(segment, (rows,)),
+            dropout if train else None,
+        )
+
+    def generate(self, voice: Vits, batch: dict[str, Array], random: Randomness) -> Generated:
+        """Encodes recordings, aligns them with their texts, and generates a segment of each.
+
+        Args:
+          voice: the module.
+          batch: waveforms, lengths, labels (symbols with the blanks between), label_lengths, counted.
+          random: from `draw`.
+        """
+        hop, config = self.model.hop, self.model
+        text_key, duration_key = (None, None) if random.dropout is None else jax.random.split(random.dropout)
+        waveforms = jnp.pad(batch["waveforms"], ((0, 0), (0, -batch["waveforms"].shape[1] % hop)))
+        frames, symbols = batch["lengths"] // hop, batch["label_lengths"]
+        counted = batch["counted"] & (batch["lengths"] >= self.segment) & (symbols > 0) & (symbols <= frames)
+        frames = jnp.where(counted, frames, 0)
+        frame_mask = length_mask(frames, waveforms.shape[1] // hop)
+
+        text = voice.text_encoder(batch["labels"], jnp.where(counted, symbols, 0), text_key)
+        spectrogram = magnitudes(waveforms, jnp.maximum(batch["lengths"], config.fft), config.fft, hop)
+        spectrogram = jnp.where(frame_mask[:, :, None], spectrogram, 0.0)
+        mean, log_std = voice.posterior(spectrogram, frame_mask, None)
+        latents = jnp.where(frame_mask[:, :, None], mean + random.posterior * jnp.exp(log_std), 0.0)
+        prior_latents = voice.flow(latents, frame_mask, None)
+        symbol = monotonic_alignment(log_densities(prior_latents, text), frames, symbols)
+
+        start = jnp.floor(random.segment * (frames - self.segment // hop + 1)).astype(jnp.int32)
+        start = jnp.maximum(start, 0)
+        segments = voice.generator(_slices(latents, start, self.segment // hop))
+        real = _slices(waveforms, start * hop, self.segment)
+        # The spectrogram of the whole recording, so that the edges of the segment hear what lies beyond.
+        mel_real = log_mel(_slices(spectrogram, start, self.segment // hop), config.rate)
+        mel = log_mel(magnitudes(segments, None, config.fft, hop), config.rate)
+
+        prior = (spread_over_frames(text.mean, symbol), spread_over_frames(text.log_std, symbol))
+        found = {
+            "mel": losses.mean_absolute(mel_real, mel, counted),
+            "kl": losses.kl_loss(prior_latents, log_std, *prior, frame_mask),
+            "duration": self._duration_loss(voice, text, symbol, random.durations, duration_key),
+        }
+        return Generated(segments, real, counted, symbol, mel_real, mel, found)
+
+    def _duration_loss(
+        self, voice: Vits, text: TextEncoding, symbol: Array, noise: Array, key: Array | None
+    ) -> Weighted:
+        durations = jnp.sum(jax.nn.one_hot(symbol, text.mask.shape[1]), axis=1)
+        weight = jnp.sum(text.mask).astype(jnp.float32)
+        if isinstance(voice.durations, StochasticDurationPredictor):
+            rows = voice.durations.negative_log_likelihood(text.hidden, text.mask, None, durations, noise, key)
+            return Weighted(jnp.sum(rows), weight)
+        predicted = voice.durations(text.hidden, text.mask, None, key)
+        wanted = jnp.where(text.mask, jnp.log(durations + 1e-6), 0.0)
+        return Weighted(jnp.sum((predicted - wanted) ** 2), weight)
+
+    def objective(self, found: dict[str, Weighted]) -> Array:
+        """What the voice minimises besides the discriminators' verdict."""
+        return self.mel_weight * found["mel"].mean() + self.kl_weight * found["kl"].mean() + found["duration"].mean()
+
+    def update(
+        self,
+        model: FunctionalModel,
+        optimizer: optax.GradientTransformation,
+        params: Params,
+        optimizer_state: optax.OptState,
+        batch: dict[str, Array],
+        key: Array,
+        step: Array,
+    ) -> Updated:
+        """First the discriminators, then the voice against the new discriminators; see `descend` for the arguments.
+
+        The voice runs forward once: its backward pass waits until the discriminators have moved.
+        """
+        del step
+        random = self.draw(batch, key)
+
+        def generate(voice: Params):
+            generated = self.generate(model.bind(params | {VOICE: voice}).voice, batch, random)
+            return (generated.segments, self.objective(generated.losses)), generated
+
+        (segments, objective), pull_back, generated = jax.vjp(generate, params[VOICE], has_aux=True)
+        counted, rows = generated.counted, len(segments)
+
+        def look(discriminators: Params, waveforms: Array):
+            return model.bind(params | {DISCRIMINATORS: discriminators}).discriminators(waveforms)
+
+        def judge(discriminators: Params):
+            seen = look(discriminators, jnp.concatenate([generated.real, segments]))
+            real, fake = ([[x[part] for x in one] for one in seen] for part in (slice(rows), slice(rows, None)))
+            loss = losses.discriminator_loss(real, fake, counted)
+            return loss.mean(), loss
+
+        gradients, verdict = jax.grad(judge, has_aux=True)(params[DISCRIMINATORS])
+        params, optimizer_state = _apply(optimizer, DISCRIMINATORS, gradients, optimizer_state, params)
+        discriminators = params[DISCRIMINATORS]
+        seen_real = jax.lax.stop_gradient(look(discriminators, generated.real))
+
+        def convince(segments: Array):
+            seen = look(discriminators, segments)
+            found = {
+                "adversarial": losses.adversarial_loss(seen, counted),
+                "feature": losses.feature_loss(seen_real, seen, counted),
+            }
+            return found["adversarial"].mean() + found["feature"].mean(), found
+
+        (unconvinced, found), towards = jax.value_and_grad(convince, has_aux=True)(segments)
+        [voice_gradients] = pull_back((towards, jnp.ones(())))
+        params, optimizer_state = _apply(optimizer, VOICE, voice_gradients, optimizer_state, params)
+        one, present = jnp.ones(()), jnp.sum(batch["counted"]).astype(jnp.float32)
+        return (
+            params,
+            optimizer_state,
+            generated.losses
+            | found
+            | {
+                "loss": Weighted(objective + unconvinced, one),
+                "discriminator": verdict,
+                "gradient_norm": Weighted(optax.tree.norm(voice_gradients), one),
+                "discriminator_gradient_norm": Weighted(optax.tree.norm(gradients), one),
+                "infeasible": Weighted(present - jnp.sum(counted), present),
+            },
+        )
+
+
+def _apply(
+    optimizer: optax.GradientTransformation, part: str, gradients: Params, state: Any, params: Params
+) -> tuple[Params, Any]:
+    """Moves one part of the parameters; `optimizer` is from `optimizers.one_for_each`."""
+    updates, state = optimizer.update({part: gradients}, state, params)
+    return params | {part: optax.apply_updates(params[part], updates[part])}, state
+
+
+def _slices(x: Array, start: Array, size: int) -> Array:
+    """(batch, time, ...) -> (batch, size, ...), each row from its own start."""
+    return jax.vmap(lambda row, begin: jax.lax.dynamic_slice_in_dim(row, begin, size))(x, start)
