@@ -73,20 +73,16 @@ def load(
     import jax.numpy as jnp
 
     from mms_jax.encoders import Encoder, Identifier
-    from mms_jax.loading import find_model
-    from mms_jax.models.vits.config import VitsConfig
+    from mms_jax.loading import find_model, voice_of
     from mms_jax.models.wav2vec2.config import Wav2Vec2Config
     from mms_jax.recognizer import Recognizer, scorer
     from mms_jax.text.vocabulary import vocabulary_from_json
-    from mms_jax.text.voice_text import VoiceText
-    from mms_jax.voice import Voice
     from mms_jax.windowed import for_inference
 
     stored = find_model(model, languages)
     description = stored.description
     if description["task"] == "tts":
-        geometry, text = VitsConfig.from_json(description["model"]), VoiceText.from_json(description["text"])
-        return Voice(geometry, text, stored.params["voice"], jnp.dtype(dtype))
+        return voice_of(stored, dtype)
     config = for_inference(Wav2Vec2Config.from_json(description["model"]))
     match description["task"]:
         case "asr":

@@ -160,6 +160,7 @@ def load_model(path: str | os.PathLike) -> StoredModel:
     Raises:
       CheckpointError: no checkpoint there, or none that can be read.
     """
+    _quiet_orbax()
     failures = []
     for folder in _candidates(pathlib.Path(path).expanduser().resolve()):
         try:
@@ -223,7 +224,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _quiet_orbax() -> None:
-    """Orbax logs dozens of lines a save, which would bury the run's own."""
+    """Orbax logs dozens of lines a save and a load, which would bury the run's own."""
     logging.get_absl_logger().addFilter(_not_orbax_chatter)
 
 

@@ -1,7 +1,8 @@
 """Scores a checkpoint: python -m mms_jax.evaluate --config=configs/NAME.py --workdir=DIR
 
 Restores the newest checkpoint below DIR, runs it over `config.input.eval_corpora`, prints a table and writes
-DIR/evaluation.json. Recognisers get character and word error rates by language, pretrained models their accuracy.
+DIR/evaluation.json. Recognisers get character and word error rates by language, pretrained models their accuracy, voices
+their distance from recordings and, with `config.tts.recogniser`, how well they are understood.
 """
 
 import pathlib
@@ -14,13 +15,14 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
-from input_pipeline.corpora.storage import Corpus, CorpusError
+from input_pipeline.corpora.storage import Corpus, CorpusError, as_text
 from input_pipeline.dataset import evaluation_data, open_corpora, references
 from input_pipeline.decode import Decoder
 from input_pipeline.loader import load_batches
 from input_pipeline.plan import EvaluationPlan
-from mms_jax import sharding
-from mms_jax.checkpoint import CheckpointError, load_model, write_json
+from mms_jax import listening, load_recognizer, sharding
+from mms_jax.checkpoint import CheckpointError, StoredModel, load_model, write_json
+from mms_jax.loading import voice_of
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.tasks import Task, labels_of, stored_task
 from mms_jax.tasks.asr import metrics as asr_metrics
@@ -83,7 +85,8 @@ class Evaluator:
 def format_result(result: dict[str, Any]) -> str:
     """An evaluation as a table."""
     if "mel" in result:
-        return tts_metrics.format_table(result)
+        heard = "\n" + listening.format_table(result) if "mcd" in result else ""
+        return tts_metrics.format_table(result) + heard
     return asr_metrics.format_table(result) if "cer" in result else pretrain_metrics.format_table(result)
 
 
@@ -113,7 +116,19 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, Any]:
     params = jax.device_put(stored.params, model.shardings(mesh))
     with jax.set_mesh(mesh):
         result = Evaluator(config, task, model, mesh).run(params, progress=sys.stderr.isatty())
+    if isinstance(task, TtsTask):
+        result |= _listen(config, stored)
     return {"step": stored.step, "corpora": list(config.input.eval_corpora), **result}
+
+
+def _listen(config: ConfigDict, stored: StoredModel) -> dict[str, Any]:
+    """What a voice says of the sentences of `config.input.eval_corpora`; see mms_jax.listening."""
+    records = [
+        record for corpus in open_corpora(config.input.eval_corpora, config.input.data_dir) for record in corpus.source
+    ]
+    languages = sorted({as_text(record["language"]) for record in records})
+    recogniser = load_recognizer(config.tts.recogniser, languages) if config.tts.recogniser else None
+    return listening.listen(voice_of(stored), records, recogniser)
 
 
 def main(argv: list[str]) -> None:

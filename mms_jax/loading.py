@@ -4,9 +4,20 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+import jax.numpy as jnp
+
 from mms_jax.checkpoint import CheckpointError, StoredModel, load_model
 from mms_jax.interop import fairseq, hub, huggingface, stablehlo, torchaudio, vits
 from mms_jax.interop.torch_files import read_torch
+from mms_jax.models.vits.config import VitsConfig
+from mms_jax.text.voice_text import VoiceText
+from mms_jax.voice import Voice
+
+
+def voice_of(stored: StoredModel, dtype: str = "float32") -> Voice:
+    """The voice that a checkpoint holds."""
+    config, text = VitsConfig.from_json(stored.description["model"]), VoiceText.from_json(stored.description["text"])
+    return Voice(config, text, stored.params["voice"], jnp.dtype(dtype))
 
 
 def find_model(model: str | os.PathLike, languages: Sequence[str] | None = None) -> StoredModel:

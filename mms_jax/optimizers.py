@@ -102,7 +102,7 @@ def one_for_each(parts: Sequence[str], optimizer: optax.GradientTransformation) 
         return {part: optimizer.init({part: params[part]}) for part in parts}
 
     def update(gradients, state, params):
-        moved = {}
+        moved: dict[str, optax.Updates] = {}
         for part in gradients:
             updates, after = optimizer.update({part: gradients[part]}, state[part], {part: params[part]})
             moved |= updates

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,11 +79,11 @@ class _Sentence:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Plan:
-    """A sentence after the text encoder: the prior of each symbol, (symbols, latent), and its frames, (symbols,)."""
+    """A sentence after the text encoder, in NumPy or in JAX: each symbol's prior (symbols, latent) and frames (symbols,)."""
 
-    mean: np.ndarray
-    log_std: np.ndarray
-    durations: np.ndarray
+    mean: Any
+    log_std: Any
+    durations: Any
 
 
 class Voice:
@@ -108,7 +109,7 @@ class Voice:
         )
         self._params = jax.jit(speaking_params)(params)
 
-    def speak(self, text: str, **manner: float) -> Audio:
+    def speak(self, text: str, **manner: Any) -> Audio:
         """Says a text of any length.
 
         Args:
@@ -127,7 +128,7 @@ class Voice:
         return audio
 
     def speak_each(
-        self, texts: Sequence[str], *, warn: Callable[[str], None] | None = None, **manner: float
+        self, texts: Sequence[str], *, warn: Callable[[str], None] | None = None, **manner: Any
     ) -> Iterator[Audio | SpeechError]:
         """Says many texts; sentences of like length share a batch, whatever text they belong to.
 
@@ -161,7 +162,7 @@ class Voice:
                 parts = [said[n] for n, sentence in enumerate(sentences) if sentence.text == number]
                 yield Audio(self._joined(parts), self.config.rate)
 
-    def stream(self, text: str, *, warn: Callable[[str], None] | None = None, **manner: float) -> Iterator[np.ndarray]:
+    def stream(self, text: str, *, warn: Callable[[str], None] | None = None, **manner: Any) -> Iterator[np.ndarray]:
         """Says a text piece by piece, each as soon as it is there; together they are what `speak` returns.
 
         Args:
@@ -182,15 +183,15 @@ class Voice:
             latents, end = self._latents([sentence], [plan], how)
             reach = self.config.decoder_reach
             # Room on either side, so that every window has the same size; what is not a real frame is seen as nothing.
-            latents = np.pad(np.asarray(latents), ((0, 0), (reach, reach + _STREAM_FRAMES), (0, 0)))
+            room = np.pad(np.asarray(latents), ((0, 0), (reach, reach + _STREAM_FRAMES), (0, 0)))
             for start in range(0, frames, _STREAM_FRAMES):
-                window = latents[:, start : start + _STREAM_FRAMES + 2 * reach]
+                window = room[:, start : start + _STREAM_FRAMES + 2 * reach]
                 begin = np.asarray([max(0, reach - start)])
                 waveforms = self._generator(self._params, window, begin, end + reach - start, self._speakers(1, how))
                 size = min(_STREAM_FRAMES, frames - start) * self.config.hop
                 yield np.asarray(waveforms)[0, reach * self.config.hop :][:size]
 
-    def _manner(self, given: dict[str, float]) -> Manner:
+    def _manner(self, given: dict[str, Any]) -> Manner:
         defaults = ("noise_scale", "noise_scale_duration", "speaking_rate")
         how = Manner(**{name: getattr(self.config, name) for name in defaults} | given)  # type: ignore[arg-type]
         if how.speaking_rate <= 0 or how.noise_scale < 0 or how.noise_scale_duration < 0:

@@ -26,6 +26,7 @@ from mms_jax.models.vits.durations import SEPARABLE_LAYERS
 from mms_jax.models.vits.model import Vits, speaking_params
 from mms_jax.text.voice_text import VoiceText
 
+_FLOAT = np.dtype(np.float32)
 _MAGNITUDE, _DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
 _TRANSPOSED_CONV = Layout(lambda x: x.transpose(2, 0, 1), lambda x: x.transpose(1, 2, 0))  # (in, out, taps) there
 _SHARED = Layout(lambda x: x[0], lambda x: x[None])  # (1, distances, width): one for all heads
@@ -292,9 +293,7 @@ def load_original(path: pathlib.Path) -> StoredModel:
     discriminators = path.with_name(path.name.replace("G_", "D_", 1))
     if discriminators.exists():
         state = {respelled(name): _columnless(value) for name, value in _state(discriminators).items()}
-        shapes = FunctionalModel.abstract(
-            lambda key: Discriminators(config, dtype=np.float32, rngs=nnx.Rngs(params=key))
-        )
+        shapes = FunctionalModel.abstract(lambda key: Discriminators(config, dtype=_FLOAT, rngs=nnx.Rngs(params=key)))
         wanted = discriminator_entries(config)
         params["discriminators"] = fill(shapes.shapes(), wanted, state, str(discriminators))
     return StoredModel(_steps(path), _description(config, text, str(path)), params)
@@ -392,7 +391,7 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
 
 def _voice(config: VitsConfig, tensors: dict[str, Tensor], source: str) -> Params:
     """The parameters of a voice from tensors by Hugging Face's names, folded or not."""
-    shapes = FunctionalModel.abstract(lambda key: Vits(config, dtype=np.float32, rngs=nnx.Rngs(params=key))).shapes()
+    shapes = FunctionalModel.abstract(lambda key: Vits(config, dtype=_FLOAT, rngs=nnx.Rngs(params=key))).shapes()
     wanted = list(entries(config))
     for entry in wanted:
         plain = entry.key.replace(_MAGNITUDE, "weight")

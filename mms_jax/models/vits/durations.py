@@ -124,7 +124,7 @@ class StochasticDurationPredictor(nnx.Module):
 
     def _condition(self, hidden: Array, mask: Array, speaker: Array | None, key: Array | None) -> Array:
         x = self.into(hidden)
-        if self.conditioned:
+        if self.conditioned and speaker is not None:
             x = x + self.speaker(speaker)
         x = self.out(self.convs(x, mask, self.rate, key))
         return jnp.where(mask[:, :, None], x, 0.0)

@@ -32,14 +32,13 @@ class Vits(nnx.Module):
             are float32 whatever it is.
           rngs: of the initial parameters.
         """
-        common = {"normed": not speaking, "dtype": dtype, "rngs": rngs}
         self.text_encoder = TextEncoder(config, dtype=dtype, rngs=rngs)
-        self.flow = Flow(config, **common)
+        self.flow = Flow(config, normed=not speaking, dtype=dtype, rngs=rngs)
         predictor = StochasticDurationPredictor if config.stochastic_durations else DurationPredictor
         self.durations = predictor(config, rngs=rngs)
-        self.generator = Generator(config, **common)
+        self.generator = Generator(config, normed=not speaking, dtype=dtype, rngs=rngs)
         if not speaking:
-            self.posterior = PosteriorEncoder(config, **common)
+            self.posterior = PosteriorEncoder(config, normed=True, dtype=dtype, rngs=rngs)
         if config.speaker_width:
             self.speakers = nnx.Param(jax.random.normal(rngs.params(), (config.speakers, config.speaker_width)))
         self.config = config

@@ -53,7 +53,7 @@ class WaveNet(nnx.Module):
         """
         real = mask[:, :, None]
         conditions: Array = jnp.zeros((self.count, 1, 1, 1), x.dtype)
-        if self.conditioned:
+        if self.conditioned and speaker is not None:
             conditions = self.speaker(speaker).reshape(len(x), 1, self.count, 2 * self.width).transpose(2, 0, 1, 3)
         structure, stacked = nnx.split(self.layers)
 

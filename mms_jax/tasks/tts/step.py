@@ -93,9 +93,10 @@ class TtsTask:
                 f"config.input.min_seconds={config.input.min_seconds} admits recordings shorter than the segments of "
                 f"config.tts.segment={settings.segment} samples; raise it to {settings.segment / SAMPLE_RATE + 0.02:.2f}"
             )
-        if settings.segment % model.hop or settings.segment <= model.fft:
+        if settings.segment % model.hop or settings.segment <= model.fft // 2:
             raise ValueError(
-                f"config.tts.segment={settings.segment} must be a multiple of {model.hop} samples, and more than {model.fft}"
+                f"config.tts.segment={settings.segment} must be a multiple of {model.hop} samples, and more than "
+                f"{model.fft // 2}"
             )
         if model.rate != SAMPLE_RATE:
             raise ValueError(f"this voice speaks at {model.rate} Hz, and corpora are kept at {SAMPLE_RATE}")
