@@ -3,6 +3,7 @@
   spoken_phrases   the shipped corpus, spoken here: "spoken_phrases/verses" (--config: also chapters, labelled, reader)
   asterisk         telephone prompts by real people, five languages: "asterisk/core"
   audio_folder     your recordings and a table: "audio_folder/NAME"
+  voice            one reader out of another corpus, cleaned, to train a voice on: "voice/NAME"
   aligned_chapters verses that mms-jax align found in your chapters: "aligned_chapters/NAME"
 
 What is already prepared is left alone, so the same command can be run again.
@@ -18,6 +19,7 @@ import sys
 import tensorflow_datasets as tfds
 from absl import logging
 
+from input_pipeline.corpora import voice
 from input_pipeline.corpora.aligned_chapters import AlignedChapters
 from input_pipeline.corpora.asterisk import Asterisk
 from input_pipeline.corpora.audio_folder import AudioFolder
@@ -32,7 +34,7 @@ def main() -> int:
         prog="python -m input_pipeline.prepare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     corpora = parser.add_subparsers(dest="corpus", required=True)
-    for name in ("spoken_phrases", "asterisk", "audio_folder", "aligned_chapters"):
+    for name in ("spoken_phrases", "asterisk", "audio_folder", "aligned_chapters", "voice"):
         sub = corpora.add_parser(name)
         sub.add_argument("--data_dir", default="data", help="where prepared corpora lie (default: data)")
         if name == "spoken_phrases":
@@ -44,6 +46,8 @@ def main() -> int:
             sub.add_argument("--max_bad_share", type=float, default=0.05, help="recordings that may be unreadable")
         if name == "aligned_chapters":
             _add_aligned_arguments(sub)
+        if name == "voice":
+            _add_voice_arguments(sub)
     arguments = parser.parse_args()
     logging.set_verbosity(logging.WARNING)
     try:
@@ -81,6 +85,26 @@ def _add_aligned_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _add_voice_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", required=True, help="name of the corpus, opened as voice/NAME")
+    parser.add_argument("--source", required=True, help="a prepared corpus, such as audio_folder/NAME")
+    parser.add_argument(
+        "--speaker", help="whose utterances (default: the recording that is understood best, or the longest)"
+    )
+    parser.add_argument("--language", help="ISO 639-3, where the source holds several")
+    parser.add_argument("--recogniser", metavar="MODEL", help="judges which recording is understood best")
+    parser.add_argument(
+        "--drop_pitch", type=float, default=0.15, help="share with the most varied pitch to leave out (default: 0.15)"
+    )
+    parser.add_argument(
+        "--denoise", metavar="MODULE:FUNCTION", help="is given float32 samples at 16 kHz, returns as many"
+    )
+    parser.add_argument(
+        "--uroman", action="store_true", help="romanise transcripts; train with --config.tts.uroman=True"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="processes that measure pitch; 0: this one")
+
+
 def prepare(arguments: argparse.Namespace) -> str:
     """Builds the corpus; returns the name under which configs open it."""
     data_dir = str(pathlib.Path(arguments.data_dir).expanduser().resolve())
@@ -89,6 +113,8 @@ def prepare(arguments: argparse.Namespace) -> str:
         name = f"spoken_phrases/{arguments.config}"
     elif arguments.corpus == "asterisk":
         builder, name = Asterisk(config="core", data_dir=data_dir, file_format="array_record"), "asterisk/core"
+    elif arguments.corpus == "voice":
+        builder, name = _voice(arguments, data_dir), f"voice/{arguments.name}"
     elif arguments.corpus == "aligned_chapters":
         builder, name = _aligned_chapters(arguments, data_dir), f"aligned_chapters/{arguments.name}"
         print(builder.selection.table)
@@ -107,6 +133,8 @@ def prepare(arguments: argparse.Namespace) -> str:
         report = pathlib.Path(builder.data_dir) / "report.tsv"
         report.write_text("\n".join(builder.selection.report) + "\n", encoding="utf-8")
         print(f"every verse, kept or why not: {report}")
+    if arguments.corpus == "voice":
+        print("\n".join(builder.summary))
     return name
 
 
@@ -116,6 +144,18 @@ def _download_config(arguments: argparse.Namespace) -> tfds.download.DownloadCon
     from apache_beam.options.pipeline_options import PipelineOptions
 
     return tfds.download.DownloadConfig(beam_options=PipelineOptions(arguments.beam.split()))
+
+
+def _voice(arguments: argparse.Namespace, data_dir: str) -> voice.Voice:
+    fields = [field.name for field in dataclasses.fields(voice.Choice)]
+    return voice.Voice(
+        name=arguments.name,
+        source=arguments.source,
+        choice=voice.Choice(**{name: getattr(arguments, name) for name in fields}),
+        understood=voice.understood_by(arguments.recogniser) if arguments.recogniser else None,
+        data_dir=data_dir,
+        file_format="array_record",
+    )
 
 
 def _aligned_chapters(arguments: argparse.Namespace, data_dir: str) -> AlignedChapters:

@@ -21,8 +21,10 @@ from input_pipeline.decode import Decoder
 from input_pipeline.loader import load_batches
 from input_pipeline.plan import EvaluationPlan
 from mms_jax import listening, load_recognizer, sharding
+from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.checkpoint import CheckpointError, StoredModel, load_model, write_json
 from mms_jax.loading import voice_of
+from mms_jax.metrics import MetricWriter
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.tasks import Task, labels_of, stored_task
 from mms_jax.tasks.asr import metrics as asr_metrics
@@ -30,6 +32,8 @@ from mms_jax.tasks.asr.step import AsrTask
 from mms_jax.tasks.pretrain import metrics as pretrain_metrics
 from mms_jax.tasks.tts import metrics as tts_metrics
 from mms_jax.tasks.tts.step import TtsTask
+
+SHOWN = 2  # texts of which a voice's audio and pictures are kept
 
 
 class Evaluator:
@@ -53,6 +57,7 @@ class Evaluator:
             self._predict = asr_metrics.make_predict(task, model, gathered)
         elif isinstance(task, TtsTask):
             self._predict = tts_metrics.make_predict(task, model, gathered)
+            self._examples = tts_metrics.make_examples(task, model, gathered)
         else:
             self._predict = pretrain_metrics.make_predict(task, model, gathered)
 
@@ -68,6 +73,17 @@ class Evaluator:
         result = asr_metrics.error_rates(texts, [transcripts[item] for item in items], languages)
         result["undecodable"] = len(self._plan.table) - len(items)
         return result
+
+    def show(self, params: Params, writer: MetricWriter, step: int) -> None:
+        """Puts what a voice says of the first texts, and how it aligned them, where people look and listen."""
+        if not isinstance(self._task, TtsTask):
+            return
+        found = jax.device_get(self._examples(params, next(self._batches(progress=False))))
+        for row in range(min(SHOWN, len(found["said"]))):
+            for name in ("said", "read"):
+                writer.sound(step, f"{name}/{row}", found[name][row], SAMPLE_RATE)
+                writer.picture(step, f"mel_{name}/{row}", found[f"mel_{name}"][row].T)
+            writer.picture(step, f"attention/{row}", found["attention"][row])
 
     def _batches(self, progress: bool) -> Iterator[dict[str, jax.Array]]:
         batches = load_batches(

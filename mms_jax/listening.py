@@ -48,13 +48,13 @@ def listen(voice: Voice, records: Sequence[dict], recogniser: Recognizer | None,
     result: dict[str, Any] = {
         "sentences": len(texts),
         "mcd": float(np.mean(distortions)),
-        "duration_correlation": float(np.corrcoef(seconds.T)[0, 1]) if len(texts) > 1 else float("nan"),
+        "duration_correlation": float(np.asarray(np.corrcoef(seconds.T))[0, 1]) if len(texts) > 1 else float("nan"),
         "duration_ratio": float(seconds[:, 1].sum() / seconds[:, 0].sum()),
     }
     if recogniser is not None:
         language = as_text(records[0]["language"])
-        result["cer_natural"] = float(jiwer.cer(texts, _transcribed(recogniser, recordings, language)))
-        result["cer"] = float(jiwer.cer(texts, _transcribed(recogniser, said, language)))
+        result["cer_natural"] = float(jiwer.cer(texts, transcribed(recogniser, recordings, language)))
+        result["cer"] = float(jiwer.cer(texts, transcribed(recogniser, said, language)))
     return result
 
 
@@ -68,9 +68,10 @@ def mel_cepstral_distortion(recording: np.ndarray, said: np.ndarray) -> float:
       recording, said: float (samples,), 16 kHz.
     """
     one, other = _cepstra(recording), _cepstra(said)
-    distances = 10.0 / np.log(10.0) * np.sqrt(2.0 * ((one[:, None] - other[None]) ** 2).sum(axis=-1))
-    path = np.asarray(librosa.sequence.dtw(C=distances)[1])
-    return float(distances[path[:, 0], path[:, 1]].mean())
+    distances = np.asarray(10.0 / np.log(10.0) * np.sqrt(2.0 * ((one[:, None] - other[None]) ** 2).sum(axis=-1)))
+    warping: Any = librosa.sequence.dtw(C=distances)
+    path = warping[1]
+    return float(np.mean([distances[row, column] for row, column in path]))
 
 
 def format_table(result: dict[str, Any]) -> str:
@@ -92,7 +93,8 @@ def _cepstra(waveform: np.ndarray) -> np.ndarray:
     return scipy.fft.dct(energies, axis=-1)[:, 1 : CEPSTRA + 1] / energies.shape[-1]
 
 
-def _transcribed(recogniser: Recognizer, waveforms: Sequence[np.ndarray], language: str) -> list[str]:
+def transcribed(recogniser: Recognizer, waveforms: Sequence[np.ndarray], language: str) -> list[str]:
+    """What a recogniser hears in waveforms, float (samples,) at 16 kHz; "" where it can use one not at all."""
     with tempfile.TemporaryDirectory() as scratch:
         paths = [str(pathlib.Path(scratch) / f"{number}.flac") for number in range(len(waveforms))]
         for path, waveform in zip(paths, waveforms):

@@ -108,6 +108,18 @@ class MetricWriter:
             self._board.add_scalar(name, value, step)
         logging.info("step %d  %s", step, "  ".join(f"{name} {_short(value)}" for name, value in scalars.items()))
 
+    def sound(self, step: int, name: str, waveform: np.ndarray, rate: int) -> None:
+        """Keeps audio for TensorBoard: float (samples,)."""
+        if self._main:
+            self._board.add_audio(name, np.clip(waveform, -1.0, 1.0), step, sample_rate=rate)
+
+    def picture(self, step: int, name: str, values: np.ndarray) -> None:
+        """Keeps a picture for TensorBoard: (rows, columns), the first row at the bottom, dark to light from low to high."""
+        if self._main:
+            low, high = float(values.min()), float(values.max())
+            scaled = (255 * (values[::-1] - low) / max(high - low, 1e-9)).astype(np.uint8)
+            self._board.add_image(name, scaled, step, dataformats="HW")
+
     def close(self) -> None:
         """Flushes everything."""
         if self._main:

@@ -25,8 +25,9 @@ from input_pipeline.dataset import corpus_vocabulary, corpus_voice, language_hou
 from input_pipeline.loader import load_batches
 from mms_jax import sharding
 from mms_jax.audio.waveform import SAMPLE_RATE
-from mms_jax.checkpoint import CheckpointError, Checkpoints, load_model, write_json
+from mms_jax.checkpoint import CheckpointError, Checkpoints, write_json
 from mms_jax.config import differing_keys, flatten_config
+from mms_jax.errors import TrainingError
 from mms_jax.evaluate import Evaluator, format_result
 from mms_jax.metrics import MetricWriter, Profile, Progress, Window
 from mms_jax.models.functional import FunctionalModel, Params
@@ -34,10 +35,7 @@ from mms_jax.optimizers import make_optimizer, one_for_each
 from mms_jax.tasks import Task, make_task, needed_parts
 from mms_jax.tasks.sums import Weighted
 from mms_jax.text.voice_text import Labels
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot start or go on. The message says why, what is safe, and what to do."""
+from mms_jax.warm_start import warm_start
 
 
 @jax.tree_util.register_dataclass
@@ -126,6 +124,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                     result = evaluator.run(state.params)
                     writer.write(step, {f"eval/{name}": value for name, value in result.items()})
                     logging.info("step %d\n%s", step, format_result(result))
+                    evaluator.show(state.params, writer, step)
                 if last:
                     break
         checkpoints.close()
@@ -214,14 +213,14 @@ def starting_state(
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
 ) -> TrainState:
-    """This run's newest checkpoint; else a fresh state, with another run's backbone where the config names one."""
+    """This run's newest checkpoint; else a fresh state, warm where the config names a model to start from."""
     abstract = abstract_state(model, optimizer, mesh)
     state = restore_state(checkpoints, abstract)
     origin = "fresh start" if state is None else f"resuming at step {int(state.step)}"
     if state is None:
         state = initial_state(model, optimizer, abstract, config.seed)
         if config.init_from:
-            state = dataclasses.replace(state, params=with_backbone(state.params, config.init_from, task))
+            state = dataclasses.replace(state, params=warm_start(state.params, config.init_from, task))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     logging.info("%s parameters; %s", f"{parameters:,}", origin)
     return state
@@ -234,33 +233,6 @@ def restore_state(checkpoints: Checkpoints, abstract: TrainState) -> TrainState 
         return None
     params, rest = restored
     return TrainState(params, rest["optimizer"], rest["step"])
-
-
-def with_backbone(params: Params, init_from: str, task: Task) -> Params:
-    """Replaces the backbone by another run's.
-
-    Raises:
-      TrainingError: that run's backbone has other shapes; the message names the first that differs.
-    """
-    stored = load_model(init_from)
-
-    def take(path, fresh, old):
-        if fresh.shape != old.shape:
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
-            raise TrainingError(
-                f"config.init_from={init_from}: {name} is {old.shape} there and {fresh.shape} here; "
-                "set config.model.geometry to that run's"
-            )
-        return jax.device_put(old, fresh.sharding)
-
-    try:
-        backbone = jax.tree_util.tree_map_with_path(take, params["backbone"], stored.params["backbone"])
-    except (KeyError, ValueError) as error:
-        raise TrainingError(
-            f"config.init_from={init_from} holds another kind of model than {task.model}: {error}"
-        ) from error
-    logging.info("backbone from %s (%s, step %d)", init_from, stored.description["task"], stored.step)
-    return params | {"backbone": backbone}
 
 
 def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:

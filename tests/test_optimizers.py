@@ -17,7 +17,7 @@ def settings(**changes):
 
 
 def test_tri_stage_is_fairseqs():
-    schedule = make_schedule(settings(learning_rate=1.0, warmup=0.1, hold=0.4, final_scale=0.05), 1000)
+    schedule = make_schedule(settings(learning_rate=1.0, warmup=0.1, hold=0.4, final_scale=0.05), 1000, 100)
     assert schedule(0) == pytest.approx(0.01)
     assert schedule(50) == pytest.approx(0.505)
     assert schedule(100) == schedule(400) == schedule(499) == pytest.approx(1.0)
@@ -26,22 +26,22 @@ def test_tri_stage_is_fairseqs():
 
 
 def test_polynomial_ends_at_zero():
-    schedule = make_schedule(settings(schedule="polynomial", learning_rate=2.0, warmup=0.25), 400)
+    schedule = make_schedule(settings(schedule="polynomial", learning_rate=2.0, warmup=0.25), 400, 100)
     assert [float(schedule(step)) for step in (0, 50, 100, 250, 400)] == pytest.approx([0, 1, 2, 1, 0])
 
 
 def test_names_that_do_not_exist():
     with pytest.raises(ValueError, match="choose polynomial, tri_stage or constant"):
-        make_schedule(settings(schedule="cosine"), 10)
+        make_schedule(settings(schedule="cosine"), 10, 5)
     with pytest.raises(ValueError, match="is not PATH:UPDATES"):
-        make_optimizer(settings(freeze=("backbone",)), 10)
+        make_optimizer(settings(freeze=("backbone",)), 10, 5)
     with pytest.raises(ValueError, match="choose adam"):
-        make_optimizer(settings(name="sgd"), 10)
+        make_optimizer(settings(name="sgd"), 10, 5)
 
 
 def run(config, steps):
     params = {"backbone": {"encoder": jnp.ones(3), "extractor": jnp.ones(3)}, "head": jnp.ones(3)}
-    optimizer, _ = make_optimizer(config, 100)
+    optimizer, _ = make_optimizer(config, 100, 10)
     state = optimizer.init(params)
     for _ in range(steps):
         updates, state = optimizer.update({**params}, state, params)
@@ -69,5 +69,5 @@ def test_accumulation_takes_one_step_for_the_mean():
 def test_adam_is_decoupled_from_weight_decay():
     plain = run(settings(learning_rate=1.0), 1)["head"]
     decayed = run(settings(learning_rate=1.0, weight_decay=0.5), 1)["head"]
-    rate = float(make_schedule(settings(learning_rate=1.0), 100)(0))
+    rate = float(make_schedule(settings(learning_rate=1.0), 100, 10)(0))
     np.testing.assert_allclose(plain - decayed, rate * 0.5, rtol=1e-4)

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -10,10 +11,14 @@ import pytest
 from input_pipeline.dataset import corpus_vocabulary, open_corpora, training_data
 from mms_jax import sharding
 from mms_jax.models.functional import FunctionalModel
-from mms_jax.optimizers import make_optimizer
+from mms_jax.optimizers import make_optimizer, one_for_each
 from mms_jax.tasks import make_task
+from mms_jax.tasks.tts.step import TtsTask
+from mms_jax.text.voice_text import VoiceText
 from mms_jax.train import abstract_state, initial_state, make_train_step, train
 from tests.conftest import tone_experiment
+from tests.models.test_vits import SMALL, shaken
+from tests.tasks.test_tts import experiment as voice_experiment
 
 LAYOUTS = {"one": (1, 1, 1), "data": (8, 1, 1), "fsdp": (1, 8, 1), "data x fsdp": (2, 4, 1), "tensor": (2, 2, 2)}
 
@@ -23,8 +28,8 @@ def one_step(config, layout, explicit=False):
     corpora = open_corpora(config.input.corpora, config.input.data_dir)
     vocabulary = corpus_vocabulary(corpora)
     task = make_task(config, vocabulary)
-    optimizer, _ = make_optimizer(config.optimizer, config.total_steps)
-    plan, decoder = training_data(config.input, corpora, vocabulary, seed=0)
+    optimizer, _ = make_optimizer(config.optimizer, config.total_steps, 10)
+    plan, decoder = training_data(config.input, corpora, vocabulary, seed=0, epsilon=1e-5)
     model = FunctionalModel.abstract(task.build)
     sizes = LAYOUTS[layout]
     mesh = sharding.make_mesh(*sizes, explicit=explicit, devices=jax.devices()[: int(np.prod(sizes))])
@@ -84,6 +89,38 @@ def test_step_is_the_same_on_any_mesh(tone_data, on_one_device, task, layout):
 
 def test_step_is_the_same_on_an_explicit_mesh(tone_data, on_one_device):
     assert_same_step(one_step(experiment(tone_data, "asr"), "tensor", explicit=True)[0], on_one_device("asr"))
+
+
+def test_voices_step_is_the_same_on_eight_devices():
+    """Voice and discriminators after one step, spread over data and over data x fsdp, against one device."""
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(400, 640, 8)
+    batch = {
+        "waveforms": rng.normal(0, 0.1, (8, 640)).astype(np.float32) * (np.arange(640) < lengths[:, None]),
+        "lengths": lengths,
+        "labels": rng.integers(0, 11, (8, 16)),
+        "label_lengths": rng.integers(5, 16, 8),
+        "counted": np.arange(8) != 5,
+    }
+    task = TtsTask(SMALL, voice_experiment(), jnp.dtype("float32"), VoiceText.from_characters("abcdefghi", "swh"))
+    model = FunctionalModel.abstract(task.build)
+    optimizer = one_for_each(("voice", "discriminators"), optax.sgd(1e-2))
+    params = jax.device_get(shaken(model, 0.02))
+    results = {}
+    for layout in ("one", "data", "data x fsdp"):
+        sizes = LAYOUTS[layout]
+        mesh = sharding.make_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))])
+        with jax.set_mesh(mesh):
+            placed = jax.device_put(params, model.shardings(mesh))
+            step = jax.jit(lambda p, b: task.update(model, optimizer, p, optimizer.init(p), b, jax.random.key(0), 0))
+            after, _, metrics = step(placed, sharding.put_batch(batch, mesh))
+            results[layout] = jax.device_get((after, {name: value.mean() for name, value in metrics.items()}))
+    for layout in ("data", "data x fsdp"):
+        for name, value in results[layout][1].items():
+            np.testing.assert_allclose(value, results["one"][1][name], rtol=1e-3, err_msg=name)
+        for ours, theirs, before in zip(*map(jax.tree.leaves, (results[layout][0], results["one"][0], params))):
+            moved = np.abs(theirs - before).max()
+            np.testing.assert_allclose(ours, theirs, atol=2e-3 * moved + 1e-6)
 
 
 def test_rows_must_fit_the_mesh(tone_config, tmp_path):

@@ -227,7 +227,7 @@ def test_backbone_comes_from_another_run(tone_config, tmp_path):
     tuned = train(tone_config, str(tmp_path / "asr"))
     assert_same_trees(pretrained.params["backbone"], tuned.params["backbone"])
     tone_config.model.geometry = "tiny"
-    with pytest.raises(TrainingError, match=r"set config\.model\.geometry to that run's"):
+    with pytest.raises(TrainingError, match=r"set config\.model\.geometry to that model's"):
         train(tone_config, str(tmp_path / "other"))
 
 

@@ -76,7 +76,7 @@ class VoiceText:
         """
         text = text.lower().translate(_RESPELLED.get(self.language, {}))
         if self.uroman:
-            text = _romanized(text)
+            text = romanized(text)
         text = " ".join(text.split())
         forms = [text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC"))]
         text = min(forms, key=lambda form: sum(character not in self._numbers for character in form))
@@ -104,7 +104,7 @@ def known_rows(new: Sequence[str], old: Sequence[str]) -> list[tuple[int, int]]:
     return [(0, 0), *shared]
 
 
-def _romanized(text: str) -> str:
+def romanized(text: str) -> str:
     """uroman as the published voices' tokenizers call it: on whole texts, and only where there is something to do."""
     if text.isascii():
         return text

@@ -16,7 +16,7 @@ from mms_jax.text.vocabulary import spell
 def opened(tone_config):
     corpora = open_corpora(tone_config.input.corpora, tone_config.input.data_dir)
     vocabulary = corpus_vocabulary(corpora)
-    return corpora, vocabulary, *training_data(tone_config.input, corpora, vocabulary, seed=0)
+    return corpora, vocabulary, *training_data(tone_config.input, corpora, vocabulary, seed=0, epsilon=1e-5)
 
 
 def test_arrays_hold_what_the_corpus_says(opened):
@@ -66,7 +66,7 @@ class Damaged:
 
 def test_damaged_records_are_skipped_named_and_counted(opened, caplog):
     corpora, vocabulary, plan, _ = opened
-    decoder = Decoder(plan.table, [Damaged(corpora[0].source)], vocabulary, seed=0)
+    decoder = Decoder(plan.table, [Damaged(corpora[0].source)], vocabulary, seed=0, epsilon=1e-5)
     with caplog.at_level(logging.WARNING):
         batches = [decoder(plan.batch(step)) for step in range(plan.batches)]
     records = np.concatenate([plan.table.record[batch["item"]] for batch in batches])
@@ -80,7 +80,7 @@ def test_damaged_records_are_skipped_named_and_counted(opened, caplog):
 def test_long_recordings_are_cropped_at_random_places(opened, tone_config):
     corpora, *_ = opened
     tone_config.input.bucket_seconds = (0.4,)
-    plan, decoder = training_data(tone_config.input, corpora, None, seed=0)
+    plan, decoder = training_data(tone_config.input, corpora, None, seed=0, epsilon=1e-5)
     longest = int(np.argmax(plan.table.seconds))
     crops = []
     for step in range(40):
@@ -94,7 +94,7 @@ def test_long_recordings_are_cropped_at_random_places(opened, tone_config):
 def test_evaluation_grows_buckets_for_long_recordings(opened, tone_config):
     corpora, vocabulary, *_ = opened
     tone_config.input.bucket_seconds = (0.3,)
-    plan, _ = evaluation_data(tone_config.input, corpora, vocabulary)
+    plan, _ = evaluation_data(tone_config.input, corpora, vocabulary, epsilon=1e-5)
     items = np.concatenate([plan.batch(step).items for step in range(plan.batches)])
     assert sorted(items[items >= 0]) == list(range(len(corpora[0].index)))
     texts, languages = references(plan, corpora, [0, 1])

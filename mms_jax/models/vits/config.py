@@ -134,18 +134,22 @@ def _as_tuple(value: Any) -> Any:
 
 
 GEOMETRIES: dict[str, VitsConfig] = {
-    # Two cores: a sixteenth of the generator, whose cost outweighs everything else.
+    # Two cores: HiFi-GAN's smallest generator (V3), and the rest in proportion.
     "tiny": VitsConfig(
         hidden=96,
         layers=3,
         mlp=384,
         latent=64,
-        posterior_layers=6,
+        posterior_layers=4,
         flow_layers=2,
-        decoder_channels=128,
-        resblock_kernels=(3, 7),
-        resblock_dilations=((1, 3), (1, 3)),
-        discriminator_width=256,
+        decoder_channels=256,
+        upsample_rates=(8, 8, 4),
+        upsample_kernels=(16, 16, 8),
+        resblock=2,
+        resblock_kernels=(3, 5, 7),
+        resblock_dilations=((1, 2), (2, 6), (3, 12)),
+        discriminator_width=128,
+        periods=(2, 3, 5),
     ),
     "mms": VitsConfig(),
 }

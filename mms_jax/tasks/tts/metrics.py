@@ -1,4 +1,4 @@
-"""How well a voice explains speech that it has not seen."""
+"""How well a voice explains speech that it has not seen, and what it makes of its texts."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mms_jax.audio.spectrogram import log_mel, magnitudes
 from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.vits.model import spread_over_frames, symbol_of_frame
 from mms_jax.tasks.sums import pooled_means
 from mms_jax.tasks.tts.step import TtsTask
 
@@ -20,6 +22,39 @@ def make_predict(task: TtsTask, model: FunctionalModel, gathered: jax.sharding.S
         return task.generate(model.bind(params).voice, batch, task.draw(batch, key, train=False)).losses
 
     return jax.jit(predict, out_shardings=gathered)
+
+
+def make_examples(task: TtsTask, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Callable:
+    """A jitted function from parameters and a batch to what people look at and listen to.
+
+    Returns:
+      (params, batch) -> dict of said: float32 (rows, samples), each text as the voice says it, cut at the batch's length;
+      read: the recordings; mel_said, mel_read: (rows, frames, 80); attention: (rows, symbols, frames), where monotonic
+      alignment found each symbol in the recording.
+    """
+
+    def run(params: Params, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        voice, config = model.bind(params).voice, task.model
+        random = task.draw(batch, jax.random.key(0), train=False)
+        frames = random.posterior.shape[1]
+        text = voice.text_encoder(batch["labels"], batch["label_lengths"])
+        durations = jnp.exp(voice.log_durations(text, None, config.noise_scale_duration * random.durations))
+        symbol = symbol_of_frame(jnp.where(text.mask, jnp.ceil(durations), 0).astype(jnp.int32), frames)
+        mean, log_std = spread_over_frames(text.mean, symbol), spread_over_frames(text.log_std, symbol)
+        latents = voice.latents(mean, log_std, symbol >= 0, None, config.noise_scale * random.posterior)
+        end = jnp.sum(symbol >= 0, axis=1)
+        said = voice.generator(latents, None, begin=jnp.zeros_like(end), end=end)
+        read = jnp.pad(batch["waveforms"], ((0, 0), (0, frames * config.hop - batch["waveforms"].shape[1])))
+        aligned = task.generate(voice, batch, random).symbol
+        return {
+            "said": said,
+            "read": read,
+            "mel_said": log_mel(magnitudes(said, None, config.fft, config.hop), config.rate),
+            "mel_read": log_mel(magnitudes(read, None, config.fft, config.hop), config.rate),
+            "attention": jnp.moveaxis(jax.nn.one_hot(aligned, batch["labels"].shape[1]), 1, 2),
+        }
+
+    return jax.jit(run, out_shardings=gathered)
 
 
 def losses_of(predict: Callable, params: Params, batches: Iterable[dict[str, jax.Array]]) -> dict[str, Any]:

@@ -1,0 +1,245 @@
+"""A corpus to train a voice on, out of any other: one recording's utterances, the steady ones, trimmed and levelled.
+
+    python -m input_pipeline.prepare voice --data_dir=data --name=swh --source=aligned_chapters/swh
+
+MMS chose one recording a language, the one that a recogniser understands best; denoised it where there was music; and
+left out the 15 % of utterances whose voiced pitch varies most, which are acted (Pratap et al. 2023, section 7.1).
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import importlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+
+import jiwer
+import librosa
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from input_pipeline.corpora.storage import Corpus, CorpusError, as_text, make_utterance, open_corpus, utterance_features
+from mms_jax.audio.flac import decode_flac
+from mms_jax.audio.waveform import SAMPLE_RATE, resample
+from mms_jax.text.normalize import normalize
+
+SPLITS = ("train", "validation", "test")
+LEVEL = -23.0  # dB below full scale, of the speech in an utterance
+PEAK = 0.95
+QUIET = 40.0  # dB below the loudest, under which the ends are cut off
+MARGIN_SECONDS = 0.1  # kept at either end
+_HEARD = 40  # utterances of each recording that a recogniser judges by
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """How utterances are chosen and changed.
+
+    Attributes:
+      speaker: whose; None for the recording that is understood best, or without recogniser the longest.
+      language: ISO 639-3; None where the corpus has one.
+      drop_pitch: share of the utterances whose pitch varies most, which are left out.
+      uroman: transcripts are romanised; say so to training with config.tts.uroman.
+      denoise: MODULE:FUNCTION that is given float32 (samples,) at 16 kHz and returns as many; None for none.
+      workers: processes that measure pitch; 0 for this one.
+    """
+
+    speaker: str | None = None
+    language: str | None = None
+    drop_pitch: float = 0.15
+    uroman: bool = False
+    denoise: str | None = None
+    workers: int = 0
+
+
+class Voice(tfds.core.GeneratorBasedBuilder):
+    """TFDS builder of one reader's utterances.
+
+    Attributes:
+      summary: what was chosen and dropped, for people; after preparing.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(
+        self, *, name: str, source: str, choice: Choice, understood: Callable[[list[dict]], float] | None, **builder
+    ):
+        """Sets the corpus up.
+
+        Args:
+          name: of the corpus, which configs open as voice/NAME.
+          source: a prepared corpus.
+          choice: see Choice.
+          understood: gives the error rate of some utterances; None to go by length.
+          **builder: of TFDS.
+        """
+        self._source, self._choice, self._understood = source, choice, understood
+        self.summary: list[str] = []
+        super().__init__(config=tfds.core.BuilderConfig(name=name, version=self.VERSION), **builder)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(features=utterance_features())
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        corpora = source_splits(self._source, str(self._data_dir_root))
+        language, speaker = choose_recording(corpora, self._choice, self._understood, self.summary)
+        return {
+            split: self._generate_examples(split, corpus, language, speaker)
+            for split, corpus in corpora.items()
+            if any(members(corpus, language, speaker))
+        }
+
+    def _generate_examples(self, split: str, corpus: Corpus, language: str, speaker: str):
+        records = [corpus.source[number] for number in members(corpus, language, speaker)]
+        utterances = [clean(record, self._choice) for record in records]
+        kept = [utterance for utterance in utterances if utterance is not None]
+        steady = list(kept)
+        # What is tested is all that was read.
+        if split == "train" and self._choice.drop_pitch > 0:
+            spreads = pitch_spreads([utterance["waveform"] for utterance in kept], self._choice.workers)
+            limit = np.quantile(spreads, 1.0 - self._choice.drop_pitch)
+            steady = [utterance for utterance, spread in zip(kept, spreads) if spread <= limit]
+        self.summary.append(
+            f"{split}: {len(steady)} of {len(records)} utterances kept; {len(records) - len(kept)} silent, "
+            f"{len(kept) - len(steady)} with the most varied pitch"
+        )
+        for utterance in steady:
+            yield utterance["identity"], make_utterance(**utterance)
+
+
+def source_splits(source: str, data_dir: str) -> dict[str, Corpus]:
+    """The splits that a corpus has. Raises CorpusError where it is not prepared."""
+    corpora = {}
+    for split in SPLITS:
+        try:
+            corpora[split] = open_corpus(source, split, data_dir)
+        except CorpusError:
+            if split == "train":
+                raise
+    return corpora
+
+
+def members(corpus: Corpus, language: str, speaker: str) -> Iterator[int]:
+    """Positions of one reader's utterances with a transcript."""
+    for number in np.flatnonzero((corpus.index.language == language) & (corpus.index.characters > 0)):
+        if as_text(corpus.source[int(number)]["speaker"]) == speaker:
+            yield int(number)
+
+
+def choose_recording(
+    corpora: dict[str, Corpus], choice: Choice, understood: Callable[[list[dict]], float] | None, summary: list[str]
+) -> tuple[str, str]:
+    """The language and speaker of the voice.
+
+    Raises:
+      CorpusError: several languages and none chosen, or a language or speaker that is not there.
+    """
+    train = corpora["train"]
+    languages = sorted(set(train.index.language.tolist()))
+    if choice.language is None and len(languages) > 1:
+        raise CorpusError(f"{train.name} is in {', '.join(languages)}; choose one with --language")
+    language = choice.language or languages[0]
+    if language not in languages:
+        raise CorpusError(f"{train.name} has no utterances in {language!r}; it is in {', '.join(languages)}")
+    seconds: dict[str, float] = {}
+    numbers: dict[str, list[int]] = {}
+    for number in np.flatnonzero((train.index.language == language) & (train.index.characters > 0)):
+        speaker = as_text(train.source[int(number)]["speaker"])
+        seconds[speaker] = seconds.get(speaker, 0.0) + float(train.index.seconds[number])
+        numbers.setdefault(speaker, []).append(int(number))
+    if choice.speaker is not None and choice.speaker not in seconds:
+        raise CorpusError(f"{train.name} has no speaker {choice.speaker!r}; it has {', '.join(sorted(seconds)[:20])}")
+    chosen = choice.speaker or max(seconds, key=lambda name: seconds[name])
+    why = "as asked" if choice.speaker else "the longest"
+    if choice.speaker is None and understood is not None and len(seconds) > 1:
+        rates = {name: understood([train.source[n] for n in numbers[name][:_HEARD]]) for name in seconds}
+        chosen = min(rates, key=lambda name: rates[name])
+        why = f"understood best, CER {100 * rates[chosen]:.1f} %"
+    summary.append(f"{language}: speaker {chosen} ({why}) of {len(seconds)}, {seconds[chosen] / 60:.1f} minutes")
+    return language, chosen
+
+
+def clean(record: dict, choice: Choice) -> dict | None:
+    """One utterance denoised, trimmed and levelled, as `make_utterance` takes it; None where nothing is heard."""
+    identity, text = as_text(record["id"]), normalize(as_text(record["text"]))
+    waveform, rate = decode_flac(record["audio"], identity)
+    waveform = resample(waveform, rate)
+    if choice.denoise:
+        waveform = np.asarray(hook(choice.denoise)(waveform), np.float32)
+    if choice.uroman:
+        text = _romanized(text)
+    waveform = level(trim(waveform))
+    if waveform.size == 0 or not text:
+        return None
+    return {
+        "waveform": waveform, "identity": identity, "text": text, "language": as_text(record["language"]),
+        "speaker": as_text(record["speaker"]),
+    }  # fmt: skip
+
+
+def trim(waveform: np.ndarray) -> np.ndarray:
+    """Cuts the quiet ends off, but for a margin; empty where all is silence."""
+    if np.abs(waveform).max(initial=0.0) < 1e-4:
+        return waveform[:0]
+    _, (start, end) = librosa.effects.trim(waveform, top_db=QUIET, frame_length=512, hop_length=128)
+    margin = round(MARGIN_SECONDS * SAMPLE_RATE)
+    return waveform[max(0, start - margin) : end + margin]
+
+
+def level(waveform: np.ndarray) -> np.ndarray:
+    """Brings the speech to -23 dB, or as near as the peaks allow; pauses do not count."""
+    if waveform.size == 0:
+        return waveform
+    powers = librosa.feature.rms(y=waveform, frame_length=512, hop_length=256)[0] ** 2
+    speech = powers[powers > powers.max() * 10 ** (-QUIET / 10)].mean()
+    gain = min(10 ** (LEVEL / 20) / np.sqrt(speech), PEAK / np.abs(waveform).max())
+    return (gain * waveform).astype(np.float32)
+
+
+def pitch_spread(waveform: np.ndarray) -> float:
+    """The variance of the voiced pitch in semitones squared (pYIN, Mauch & Dixon 2014); 0 where nothing is voiced."""
+    pitch, voiced, _ = librosa.pyin(waveform, fmin=65.0, fmax=500.0, sr=SAMPLE_RATE, frame_length=1024, hop_length=320)
+    semitones = 12.0 * np.log2(pitch[voiced])
+    return float(np.var(semitones)) if semitones.size else 0.0
+
+
+def pitch_spreads(waveforms: Sequence[np.ndarray], workers: int) -> np.ndarray:
+    """`pitch_spread` of each, in so many processes; 0 for this one."""
+    bar = functools.partial(tqdm, total=len(waveforms), desc="pitch", unit="utt", disable=None, leave=False)
+    if not workers:
+        return np.asarray([pitch_spread(waveform) for waveform in bar(waveforms)])
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
+        return np.asarray(list(bar(pool.map(pitch_spread, waveforms, chunksize=8))))
+
+
+@functools.cache
+def hook(name: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The function that MODULE:FUNCTION names. Raises CorpusError where there is none."""
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CorpusError(f"--denoise {name!r}: {error}; write MODULE:FUNCTION of an importable module") from error
+
+
+def understood_by(model: str) -> Callable[[list[dict]], float]:
+    """A recogniser's character error rate on some utterances."""
+    from mms_jax import load_recognizer
+    from mms_jax.listening import transcribed
+
+    def rate(records: list[dict]) -> float:
+        language = as_text(records[0]["language"])
+        waveforms = [decode_flac(record["audio"], as_text(record["id"]))[0] for record in records]
+        texts = [normalize(as_text(record["text"])) for record in records]
+        return float(jiwer.cer(texts, transcribed(load_recognizer(model, [language]), waveforms, language)))
+
+    return rate
+
+
+def _romanized(text: str) -> str:
+    from mms_jax.text.voice_text import romanized
+
+    return normalize(romanized(text))
