@@ -3,7 +3,8 @@
 #
 #   launch/local.sh setup              virtual environment in .venv, packages at the versions of constraints.txt
 #   launch/local.sh test [ARGS]        set-up, linters, tests (ARGS go to pytest: launch/local.sh test -m "not slow")
-#   launch/local.sh quickstart [DIR]   set-up, then corpus, pretraining, fine-tuning, evaluation, use; results in DIR
+#   launch/local.sh quickstart [DIR]   set-up, then corpus, pretraining, fine-tuning, evaluation, use; results in DIR;
+#                                      with --tts a small voice too
 #
 # PYTHON=python3.12 chooses the interpreter.
 set -euo pipefail
@@ -52,5 +53,5 @@ case "$command" in
   setup) setup ;;
   test) setup && run_tests "$@" ;;
   quickstart) setup && .venv/bin/python launch/quickstart.py "$@" ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0"; [ "$command" = help ] || exit 2 ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0"; [ "$command" = help ] || exit 2 ;;
 esac

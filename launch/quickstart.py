@@ -1,4 +1,4 @@
-"""From nothing to a recogniser: chapters, aligner, corpus, pretraining, fine-tuning, evaluation, use.
+"""From nothing to a recogniser: chapters, aligner, corpus, pretraining, fine-tuning, evaluation, use; then a voice.
 
 Every step is a command of this project, printed before it runs; what each prints goes to FOLDER/logs. A step that is
 done is not done again, so an interrupted quickstart goes on where it was.
@@ -19,6 +19,7 @@ from chapters import score_alignments, write_chapters
 from input_pipeline.corpora.storage import as_text, open_corpus
 from mms_jax.audio.flac import decode_flac
 from mms_jax.checkpoint import write_json
+from mms_jax.listening import format_table as format_heard
 
 LABELLED = "spoken_phrases/labelled"
 ALIGNED = "aligned_chapters/phrases"
@@ -29,6 +30,7 @@ RECOGNISERS = {
     "aligner": "aligner, pretrained",
     "asr": "on aligned chapters",
 }
+SAID = "mkulima mzee anakumbuka hadithi nzuri kabla ya usiku"  # what the voice says for people
 SHOWN = 3  # held-out recordings that the command line transcribes
 
 
@@ -150,7 +152,26 @@ class Quickstart:
         return shown
 
 
-def run(folder: pathlib.Path) -> dict:
+def train_voice(steps: Quickstart) -> dict:
+    """Trains a voice, has the recogniser listen to it, and has it say something; returns its figures."""
+    steps.command(
+        "prepare_reader", "input_pipeline.prepare", "spoken_phrases", "--config=reader", f"--data_dir={steps.data}",
+        show=True,
+    )  # fmt: skip
+    common = (
+        "--config=configs/tts_phrases.py",
+        f"--workdir={steps.folder / 'voice'}",
+        f"--config.input.data_dir={steps.data}",
+        f"--config.tts.recogniser={steps.folder / 'asr'}",
+    )
+    steps.command("train_voice", "mms_jax.train", *common)
+    steps.command("evaluate_voice", "mms_jax.evaluate", *common, show=True)
+    arguments = ("mms_jax.cli", "speak", SAID, "--model", str(steps.folder / "voice"))
+    steps.command("speak", *arguments, "--out", str(steps.folder / "said.wav"), show=True)
+    return steps.evaluation("voice")
+
+
+def run(folder: pathlib.Path, *, tts: bool) -> dict:
     """The whole quickstart; returns what results.json holds."""
     begun = time.monotonic()
     steps = Quickstart(folder)
@@ -180,8 +201,10 @@ def run(folder: pathlib.Path) -> dict:
         "alignment": alignment,
         "pretrain": {name: pretrain[name] for name in ("accuracy", "contrastive", "code_perplexity")},
         "transcripts": transcripts,
-        "minutes": (time.monotonic() - begun) / 60,
     }
+    if tts:
+        results["voice"] = train_voice(steps)
+    results["minutes"] = (time.monotonic() - begun) / 60
     write_json(folder / "results.json", results)
     return results
 
@@ -216,6 +239,8 @@ def format_results(results: dict) -> str:
     )
     accuracy = 100 * results["pretrain"]["accuracy"]
     lines += [verdict, f"Masked frames predicted right among 101 candidates: {accuracy:.1f} % (chance 1 %)."]
+    if "voice" in results:
+        lines += ["", "the voice, on sentences that it was not trained on", format_heard(results["voice"])]
     lines.append(f"{results['minutes']:.1f} minutes.")
     return "\n".join(lines)
 
@@ -224,20 +249,24 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", default="runs/quickstart", help="where everything goes")
-    folder = pathlib.Path(parser.parse_args().folder)
-    results = run(folder)
+    parser.add_argument("--tts", action="store_true", help="train a small voice too; a quarter of an hour more")
+    arguments = parser.parse_args()
+    folder = pathlib.Path(arguments.folder)
+    results = run(folder, tts=arguments.tts)
     from plots import plot_all
 
     pictures = plot_all(folder)
     print("\n" + format_results(results))
     print(f"\n{folder}/results.json\n" + "\n".join(str(picture) for picture in pictures))
     print(f"\nUse it: .venv/bin/mms-jax transcribe {folder}/held_out/*.wav --model {folder}/asr --lang eng")
+    if arguments.tts:
+        print(f'         .venv/bin/mms-jax speak "{SAID}" --model {folder}/voice --out said.wav')
 
 
 def _progress_line(line: str) -> str:
     """The figures of a log line that people look at."""
     words = line.split("] ", 1)[1].split("  ")
-    wanted = ("step", "accuracy", "contrastive", "loss_per_character", "audio_rate", "loss ")
+    wanted = ("step", "accuracy", "contrastive", "loss_per_character", "mel", "audio_rate", "loss ")
     return "  ".join(word.strip() for word in words if word.startswith(wanted))
 
 

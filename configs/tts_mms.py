@@ -1,0 +1,40 @@
+"""A voice of the published size, trained or fine-tuned as MMS's were, on one reader's corpus.
+
+    python -m input_pipeline.prepare voice --data_dir=data --name=mine --source=aligned_chapters/swh
+    python -m mms_jax.train --config=configs/tts_mms.py --workdir=runs/voice
+    python -m mms_jax.train --config=configs/tts_mms.py --workdir=runs/tuned --config.init_from=FOLDER_WITH_G_AND_D
+
+Accelerators: MMS trained for 100,000 steps of 512 utterances on eight V100; fine-tuning from one of its voices, with the
+discriminators of its full_model archive, takes some thousand steps of 32. A batch of `batch_seconds` fits 40 GB in
+bfloat16. Not run to its end here; what the small sibling configs/tts_phrases.py reaches stands there.
+"""
+
+from ml_collections import ConfigDict
+
+from mms_jax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """The experiment."""
+    config = default_config()
+    config.task = "tts"
+    config.total_steps = 100_000
+    config.compute_dtype = "bfloat16"
+    config.tts.geometry = "mms"
+    config.input.corpora = ("voice/mine:train",)
+    config.input.eval_corpora = ("voice/mine:validation",)
+    config.input.bucket_seconds = (4.8, 6.4, 8.0, 9.6, 11.2, 12.8, 14.4, 16.0)  # the original's, in seconds
+    config.input.min_seconds = 0.6
+    config.input.max_characters = 190
+    config.input.batch_seconds = 320.0
+    config.optimizer.learning_rate = 2e-4
+    config.optimizer.b1 = 0.8
+    config.optimizer.b2 = 0.99
+    config.optimizer.eps = 1e-9
+    config.optimizer.weight_decay = 0.01
+    config.optimizer.schedule = "epochs"
+    config.optimizer.final_scale = 0.999875
+    config.log_every = 100
+    config.eval_every = 1000
+    config.checkpoint.every = 1000
+    return config
