@@ -26,7 +26,7 @@ from input_pipeline.loader import load_batches
 from mms_jax import sharding
 from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.checkpoint import CheckpointError, Checkpoints, write_json
-from mms_jax.config import differing_keys, flatten_config
+from mms_jax.config import default_config, differing_keys, flatten_config
 from mms_jax.errors import TrainingError
 from mms_jax.evaluate import Evaluator, format_result
 from mms_jax.metrics import MetricWriter, Profile, Progress, Window
@@ -244,7 +244,9 @@ def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
     path = folder / "config.json"
     ours = flatten_config(config)
     if path.exists():
-        theirs = json.loads(path.read_text())
+        # Keys that are newer than that run stood at what is their default now.
+        defaults = json.loads(json.dumps(flatten_config(default_config())))
+        theirs = defaults | json.loads(path.read_text())
         differing = differing_keys(json.loads(json.dumps(ours)), theirs)
         if differing and any((folder / "checkpoints").glob("[0-9]*")):
             lines = [f"  {name}: {theirs.get(name)!r} there, {ours.get(name)!r} now" for name in differing]
