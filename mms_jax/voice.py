@@ -24,7 +24,7 @@ LONGEST = 190  # characters of a sentence, the longest that MMS trained with
 PAUSE_SECONDS = 0.25  # between sentences
 _BATCH_FRAMES = 2048  # generated at a time, all rows together
 _STREAM_FRAMES = 64  # generated at a time when streaming: one second
-_FEWEST_SYMBOLS, _FEWEST_FRAMES = 32, 64  # lengths are rounded up to few, since each is compiled once
+_FEWEST_SYMBOLS, _FEWEST_FRAMES = 32, 32  # lengths are rounded up to few, since each is compiled once
 
 
 class SpeechError(ValueError):
@@ -331,9 +331,9 @@ def _batches(lengths: Sequence[int], total: int) -> Iterator[list[int]]:
 
 
 def _rounded(length: int, fewest: int) -> int:
-    """The next of a few lengths: multiples of `fewest`, of twice that beyond 8, and so on."""
+    """The next of a few lengths: multiples of `fewest`, of twice that beyond 16 of them, and so on."""
     step = fewest
-    while length > 8 * step:
+    while length > 16 * step:
         step *= 2
     return -(-length // step) * step
 

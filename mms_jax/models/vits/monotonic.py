@@ -21,27 +21,26 @@ def monotonic_alignment(scores: Array, frames: Array, symbols: Array) -> Array:
     """
     scores = jax.lax.stop_gradient(scores)
     batch, size, width = scores.shape
-    before = jnp.full((batch, width), -jnp.inf)
+    # At the first frame only the first symbol can have been reached.
+    start = jnp.full((batch, width), -jnp.inf).at[:, 0].set(scores[:, 0, 0])
 
-    def forward(best: Array, frame: tuple[Array, Array]) -> tuple[Array, Array]:
-        score, number = frame
-        # Before the first frame only the first symbol can be reached, as if from a symbol before it.
-        first = jnp.where(number == 0, 0.0, -jnp.inf)
-        stepped = jnp.concatenate([jnp.full((batch, 1), first), best[:, :-1]], axis=1)
-        moved = stepped > best
-        return jnp.where(moved, stepped, best) + score, moved
+    def forward(best: Array, frame: Array) -> tuple[Array, Array]:
+        stepped = jnp.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=-jnp.inf)
+        # Frames are picked out one by one: to turn the scores so that they come first costs more than the search.
+        score = jax.lax.dynamic_index_in_dim(scores, frame, axis=1, keepdims=False)
+        return jnp.maximum(stepped, best) + score, stepped > best
 
-    _, moved = jax.lax.scan(forward, before, (jnp.moveaxis(scores, 1, 0), jnp.arange(size)))
+    _, moved = jax.lax.scan(forward, start, jnp.arange(1, size))
+    rows = jnp.arange(batch)
 
-    def backward(symbol: Array, frame: tuple[Array, Array]) -> tuple[Array, Array]:
-        moved, number = frame
-        inside = number < frames
-        step = jnp.take_along_axis(moved, symbol[:, None], axis=1)[:, 0] & inside & (number > 0)
+    def backward(symbol: Array, frame: Array) -> tuple[Array, Array]:
+        inside = frame < frames
+        step = moved[jnp.maximum(frame - 1, 0), rows, symbol] & inside & (frame > 0)
         return symbol - step, jnp.where(inside, symbol, -1)
 
     last = jnp.clip(symbols - 1, 0, width - 1).astype(jnp.int32)
-    _, path = jax.lax.scan(backward, last, (moved, jnp.arange(size)), reverse=True)
-    return jnp.moveaxis(path, 0, 1)
+    _, path = jax.lax.scan(backward, last, jnp.arange(size), reverse=True)
+    return path.T
 
 
 def monotonic_alignment_twin(scores: np.ndarray) -> np.ndarray:
