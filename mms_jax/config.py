@@ -73,6 +73,7 @@ def default_config() -> ConfigDict:
     config.optimizer.warmup = 0.1  # share of the updates
     config.optimizer.hold = 0.4  # tri_stage: share of the updates
     config.optimizer.final_scale = 0.05  # tri_stage: last learning rate, relative to the peak; epochs: factor an epoch
+    config.optimizer.average = 0.0  # decay of a moving average, which is what checkpoints are loaded as; 0: none
     config.optimizer.freeze = ()  # "PATH:UPDATES": parameters below PATH stand still for so many updates; -1: always
 
     config.mesh = ConfigDict()

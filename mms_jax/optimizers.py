@@ -5,6 +5,7 @@ schedule, updates of frozen parts zeroed; all of it once every `accumulate` batc
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -108,6 +109,38 @@ def one_for_each(parts: Sequence[str], optimizer: optax.GradientTransformation) 
             moved |= updates
             state = state | {part: after}
         return moved, state
+
+    return optax.GradientTransformation(init, update)
+
+
+class Averaged(NamedTuple):
+    """The state of an optimizer with a running average of the parameters beside it."""
+
+    inner: optax.OptState
+    average: optax.Params
+
+
+def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.GradientTransformation:
+    """Keeps an exponential moving average of the parameters: decay * average + (1 - decay) * parameters, every step.
+
+    Args:
+      optimizer: what moves the parameters, a dict; it may be given the gradients of some of the dict's parts.
+      decay: in (0, 1), such as 0.999.
+    """
+
+    def init(params: optax.Params) -> Averaged:
+        return Averaged(optimizer.init(params), jax.tree.map(jnp.copy, params))
+
+    def update(gradients, state: Averaged, params):
+        updates, inner = optimizer.update(gradients, state.inner, params)
+        moved = {
+            part: jax.tree.map(
+                lambda old, value, change: decay * old + (1.0 - decay) * (value + change),
+                state.average[part], params[part], updates[part],
+            )
+            for part in updates
+        }  # fmt: skip
+        return updates, Averaged(inner, {**state.average, **moved})
 
     return optax.GradientTransformation(init, update)
 

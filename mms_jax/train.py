@@ -31,7 +31,7 @@ from mms_jax.errors import TrainingError
 from mms_jax.evaluate import Evaluator, format_result
 from mms_jax.metrics import MetricWriter, Profile, Progress, Window
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.optimizers import make_optimizer, one_for_each
+from mms_jax.optimizers import Averaged, averaging, make_optimizer, one_for_each
 from mms_jax.tasks import Task, make_task, needed_parts
 from mms_jax.tasks.sums import Weighted
 from mms_jax.text.voice_text import Labels
@@ -82,6 +82,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     plan, decoder = training_data(config.input, corpora, vocabulary, config.seed, epsilon=task.waveform_epsilon)
     optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.batches)
     optimizer = one_for_each(needed_parts(task), optimizer) if needed_parts(task) else optimizer
+    optimizer = averaging(optimizer, config.optimizer.average) if config.optimizer.average else optimizer
     hours = language_hours(corpora)
     logging.info("%.2f hours in %d languages, %d batches an epoch", sum(hours.values()), len(hours), plan.batches)
 
@@ -118,13 +119,15 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                     writer.write(step, figures)
                     _stop_if_broken(figures, window, checkpoints, folder)
                 if saving:
-                    train_entry = {"optimizer": state.optimizer, "step": state.step}
-                    checkpoints.save(step, state.params, train_entry, task.describe())
+                    stored = exchanged(state)
+                    train_entry = {"optimizer": stored.optimizer, "step": stored.step}
+                    checkpoints.save(step, stored.params, train_entry, task.describe())
                 if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
-                    result = evaluator.run(state.params)
+                    judged = exchanged(state).params
+                    result = evaluator.run(judged)
                     writer.write(step, {f"eval/{name}": value for name, value in result.items()})
                     logging.info("step %d\n%s", step, format_result(result))
-                    evaluator.show(state.params, writer, step)
+                    evaluator.show(judged, writer, step)
                 if last:
                     break
         checkpoints.close()
@@ -221,6 +224,9 @@ def starting_state(
         state = initial_state(model, optimizer, abstract, config.seed)
         if config.init_from:
             state = dataclasses.replace(state, params=warm_start(state.params, config.init_from, task))
+            if isinstance(state.optimizer, Averaged):
+                average = jax.tree.map(jnp.copy, state.params)
+                state = dataclasses.replace(state, optimizer=state.optimizer._replace(average=average))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     logging.info("%s parameters; %s", f"{parameters:,}", origin)
     return state
@@ -232,7 +238,17 @@ def restore_state(checkpoints: Checkpoints, abstract: TrainState) -> TrainState 
     if restored is None:
         return None
     params, rest = restored
-    return TrainState(params, rest["optimizer"], rest["step"])
+    return exchanged(TrainState(params, rest["optimizer"], rest["step"]))
+
+
+def exchanged(state: TrainState) -> TrainState:
+    """Average and parameters in each other's place, as checkpoints hold them; the same state where there is no average.
+
+    What is loaded for inference is then the average, without knowing of it. Twice is back again.
+    """
+    if not isinstance(state.optimizer, Averaged):
+        return state
+    return TrainState(state.optimizer.average, state.optimizer._replace(average=state.params), state.step)
 
 
 def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:

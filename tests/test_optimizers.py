@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from mms_jax.config import default_config
-from mms_jax.optimizers import make_optimizer, make_schedule
+from mms_jax.optimizers import averaging, make_optimizer, make_schedule, one_for_each
 
 
 def settings(**changes):
@@ -71,3 +71,26 @@ def test_adam_is_decoupled_from_weight_decay():
     decayed = run(settings(learning_rate=1.0, weight_decay=0.5), 1)["head"]
     rate = float(make_schedule(settings(learning_rate=1.0), 100, 10)(0))
     np.testing.assert_allclose(plain - decayed, rate * 0.5, rtol=1e-4)
+
+
+def test_average_and_parts_against_a_loop():
+    """Two parts, moved one after the other, each with its own momentum; and their running average."""
+    params = {"a": {"w": jnp.asarray([1.0, 2.0])}, "b": {"w": jnp.asarray([3.0])}}
+    optimizer = averaging(one_for_each(("a", "b"), optax.sgd(0.1, momentum=0.5)), 0.9)
+    state = optimizer.init(params)
+    values = {"a": np.asarray([1.0, 2.0]), "b": np.asarray([3.0])}
+    momenta = {"a": np.zeros(2), "b": np.zeros(1)}
+    average = {part: value.copy() for part, value in values.items()}
+    for step in range(4):
+        for part in ("a", "b"):
+            if part == "b" and step % 2:
+                continue
+            gradient = values[part] * (step + 1)
+            updates, state = optimizer.update({part: {"w": jnp.asarray(gradient)}}, state, params)
+            params = params | {part: optax.apply_updates(params[part], updates[part])}
+            momenta[part] = 0.5 * momenta[part] + gradient
+            values[part] = values[part] - 0.1 * momenta[part]
+            average[part] = 0.9 * average[part] + 0.1 * values[part]
+    for part in values:
+        np.testing.assert_allclose(params[part]["w"], values[part], rtol=1e-5)
+        np.testing.assert_allclose(state.average[part]["w"], average[part], rtol=1e-5)

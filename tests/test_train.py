@@ -46,6 +46,17 @@ def test_interrupted_run_reaches_the_same_parameters_bit_for_bit(tone_config, tm
     assert_same_trees(whole.optimizer, resumed.optimizer)
 
 
+def test_average_is_what_is_loaded_and_resuming_is_exact(tone_config, tmp_path):
+    tone_config.optimizer.average = 0.5
+    whole = train(tone_config, str(tmp_path / "whole"))
+    stop_after(tone_config, tmp_path / "parts", steps=3)
+    assert_same_trees(whole, train(tone_config, str(tmp_path / "parts")))
+    stored = load_model(tmp_path / "whole").params
+    assert_same_trees(stored, whole.optimizer.average)
+    kernel, raw = (tree["backbone"]["projection"]["kernel"] for tree in (stored, whole.params))
+    assert not np.allclose(kernel, raw)
+
+
 def stop_after(config, workdir, steps):
     """A preemption: SIGTERM arrives after so many steps, the loop saves and says so."""
     original = training._listen_for_termination

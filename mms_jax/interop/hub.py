@@ -9,6 +9,7 @@ import huggingface_hub
 from huggingface_hub import constants, errors
 
 from mms_jax.interop.keys import ConversionError
+from mms_jax.text.languages import code_of
 
 
 def is_repository(name: str) -> bool:
@@ -63,7 +64,9 @@ def _wanted(repository: str, name: str) -> pathlib.Path | None:
             return None
         raise _unreachable(repository, name, error) from error
     except errors.RepositoryNotFoundError as error:
-        raise ConversionError(f"{repository}: no such repository, or no right to read it") from error
+        raise ConversionError(
+            f"{repository}: no such repository, or no right to read it{_code_hint(repository)}"
+        ) from error
     except errors.EntryNotFoundError:
         return None
     except (errors.HfHubHTTPError, OSError) as error:
@@ -75,6 +78,16 @@ def _needed(repository: str, name: str) -> pathlib.Path:
     if path is None:
         raise ConversionError(f"{repository}: has no {name}" + (" in the cache" if constants.HF_HUB_OFFLINE else ""))
     return path
+
+
+def _code_hint(repository: str) -> str:
+    """What a voice's repository may be called, where its language is not named by its code."""
+    found = re.fullmatch(r".*mms-tts-(.+)", repository)
+    code = code_of(found[1]) if found else None
+    if found is None:
+        return ""
+    named = f"; {found[1]} is {code}" if code and code != found[1] else ""
+    return f"; MMS's voices are facebook/mms-tts-CODE with a code of ISO 639-3, for 1,107 languages{named}"
 
 
 def _unreachable(repository: str, name: str, error: Exception) -> ConversionError:

@@ -29,6 +29,20 @@ def find_language(language: str, known: Sequence[str]) -> int:
     raise ValueError(f"no language {language!r} in this model; {hint} {', '.join(map(_titled, near[:12]))}")
 
 
+def code_of(name: str) -> str | None:
+    """The ISO 639-3 code of a language that goes by this name or other code; None where there is none."""
+    import iso639
+
+    try:
+        return iso639.Language.match(name).part3
+    except iso639.LanguageNotFoundError:
+        pass
+    try:
+        return iso639.Language.match(name.title()).part3
+    except iso639.LanguageNotFoundError:
+        return None
+
+
 def _named(query: str, known: Sequence[str]) -> list[str]:
     """The codes that go by this name, or nearly."""
     codes: dict[str, list[str]] = {}

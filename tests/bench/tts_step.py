@@ -83,6 +83,7 @@ def make_theirs(checkout: str, batch: dict[str, np.ndarray], device: str):
     import mel_processing
     import models
 
+    librosa.filters.mel = mel
     voice = models.SynthesizerTrn(38, 513, 32, **SETTINGS).to(device)
     discriminators = models.MultiPeriodDiscriminator().to(device)
     optimizers = [torch.optim.AdamW(m.parameters(), 2e-4, betas=(0.8, 0.99), eps=1e-9) for m in (voice, discriminators)]
