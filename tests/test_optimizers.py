@@ -31,7 +31,7 @@ def test_polynomial_ends_at_zero():
 
 
 def test_names_that_do_not_exist():
-    with pytest.raises(ValueError, match="choose polynomial, tri_stage or constant"):
+    with pytest.raises(ValueError, match="choose polynomial, tri_stage, constant or epochs"):
         make_schedule(settings(schedule="cosine"), 10, 5)
     with pytest.raises(ValueError, match="is not PATH:UPDATES"):
         make_optimizer(settings(freeze=("backbone",)), 10, 5)
@@ -94,3 +94,8 @@ def test_average_and_parts_against_a_loop():
     for part in values:
         np.testing.assert_allclose(params[part]["w"], values[part], rtol=1e-5)
         np.testing.assert_allclose(state.average[part]["w"], average[part], rtol=1e-5)
+
+
+def test_a_factor_an_epoch():
+    schedule = make_schedule(settings(schedule="epochs", learning_rate=1.0, final_scale=0.5), 100, 10)
+    assert [float(schedule(step)) for step in (0, 9, 10, 29)] == pytest.approx([1.0, 1.0, 0.5, 0.25])

@@ -88,7 +88,7 @@ class Voice(tfds.core.GeneratorBasedBuilder):
         return {
             split: self._generate_examples(split, corpus, language, speaker)
             for split, corpus in corpora.items()
-            if any(members(corpus, language, speaker))
+            if next(members(corpus, language, speaker), None) is not None
         }
 
     def _generate_examples(self, split: str, corpus: Corpus, language: str, speaker: str):

@@ -37,7 +37,6 @@ def data(tmp_path_factory):
         add(f"steady{number}", tone(0.5), "swh", "asha")
     for number in range(2):
         add(f"wild{number}", tone(9.0), "swh", "asha")
-    add("silent", np.zeros(RATE, np.float32), "swh", "asha")
     add("tested", tone(9.0), "swh", "asha", "test")
     add("other", tone(0.5), "swh", "bakari")
     add("english", tone(0.5), "eng", "ann")
