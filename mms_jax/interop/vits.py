@@ -366,12 +366,14 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
     """Writes a voice as Hugging Face's `save_pretrained` would; discriminators have no place there.
 
     Raises:
-      ConversionError: a generator of kind 2, which Hugging Face does not know.
+      ConversionError: a generator of kind 2, which Hugging Face does not know, or a folder that is taken.
     """
     config = VitsConfig.from_json(stored.description["model"])
     text = VoiceText.from_json(stored.description["text"])
     if config.resblock != 1:
         raise ConversionError("Hugging Face knows only generators with residual blocks of kind 1")
+    if (folder / "config.json").exists():
+        raise ConversionError(f"{folder} holds a config.json already; choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
     voice = stored.params["voice"]
     generator = jax.device_get(speaking_params({"generator": voice["generator"]}))
