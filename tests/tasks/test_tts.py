@@ -225,3 +225,16 @@ def test_impossible_settings():
     odd.input.min_seconds = 1.0
     with pytest.raises(ValueError, match="speaks at 22050 Hz"):
         TtsTask(VitsConfig(rate=22_050), odd, FLOAT, text)
+
+
+def test_bfloat16_is_near(small):
+    """Convolutions and products in bfloat16; what sums and compares stays float32."""
+    task, model, params, batch = small
+    half = TtsTask(SMALL, experiment(), jnp.dtype("bfloat16"), task.text)
+    half_model = FunctionalModel.abstract(half.build)
+    draw = jax.jit(lambda key: task.draw(batch, key, train=False))(jax.random.key(1))
+    whole = jax.jit(lambda params: task.generate(model.bind(params).voice, batch, draw))(params)
+    near = jax.jit(lambda params: half.generate(half_model.bind(params).voice, batch, draw))(params)
+    for name in ("mel", "kl", "duration"):
+        assert near.losses[name].sum.dtype == jnp.float32
+        np.testing.assert_allclose(near.losses[name].mean(), whole.losses[name].mean(), rtol=0.05)
