@@ -54,18 +54,22 @@ def spline(
         b = height * first - above * bend
         c = -steepness * above
         # The form of the root that stays exact where a vanishes (equation 25 onwards).
-        theta = 2.0 * c / (-b - jnp.sqrt(jnp.maximum(b**2 - 4.0 * a * c, 0.0)))
+        theta = jnp.clip(2.0 * c / (-b - jnp.sqrt(jnp.maximum(b**2 - 4.0 * a * c, 0.0))), 0.0, 1.0)
         y = theta * width + left
     else:
-        theta = (at - left) / width
-        y = low + height * (steepness * theta**2 + first * theta * (1 - theta)) / _denominator(steepness, bend, theta)
+        # Rounding must not carry a point out of its bin, where slopes need not be positive.
+        theta = jnp.clip((at - left) / width, 0.0, 1.0)
+        rise = steepness * theta**2 + first * theta * (1 - theta)
+        y = low + height * rise / _denominator(steepness, first + last, theta)
     slope = steepness**2 * (last * theta**2 + 2 * steepness * theta * (1 - theta) + first * (1 - theta) ** 2)
-    log_slope = jnp.log(slope) - 2.0 * jnp.log(_denominator(steepness, bend, theta))
+    log_slope = jnp.log(slope) - 2.0 * jnp.log(_denominator(steepness, first + last, theta))
     return jnp.where(inside, y, x), jnp.where(inside, -log_slope if inverse else log_slope, 0.0)
 
 
-def _denominator(steepness: Array, bend: Array, theta: Array) -> Array:
-    return steepness + bend * theta * (1 - theta)
+def _denominator(steepness: Array, slopes: Array, theta: Array) -> Array:
+    """Equation 4's, as a sum of positive terms, so that nothing cancels."""
+    inner = theta * (1 - theta)
+    return steepness * (1 - 2.0 * inner) + slopes * inner
 
 
 def _knots(sizes: Array, bound: float) -> Array:
