@@ -24,7 +24,7 @@ from input_pipeline.corpora.aligned_chapters import AlignedChapters
 from input_pipeline.corpora.asterisk import Asterisk
 from input_pipeline.corpora.audio_folder import AudioFolder
 from input_pipeline.corpora.spoken_phrases import SpokenPhrases
-from input_pipeline.corpora.storage import CorpusError, open_corpus
+from input_pipeline.corpora.storage import CorpusError, open_splits
 from mms_jax.alignment.quality import Rules
 
 
@@ -181,11 +181,8 @@ def _aligned_chapters(arguments: argparse.Namespace, data_dir: str) -> AlignedCh
 
 
 def _summarise(name: str, data_dir: str) -> None:
-    for split in ("train", "validation", "test"):
-        try:
-            index = open_corpus(name, split, data_dir).index
-        except CorpusError:
-            continue
+    for split, corpus in open_splits(name, data_dir).items():
+        index = corpus.index
         hours, languages = index.seconds.sum() / 3600, len(set(index.language))
         print(f"{name}:{split:<12}{len(index):>7} utterances {hours:8.2f} hours  languages: {languages}")
 

@@ -26,10 +26,11 @@ from mms_jax.checkpoint import CheckpointError, StoredModel, load_model, write_j
 from mms_jax.loading import voice_of
 from mms_jax.metrics import MetricWriter
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.tasks import Task, labels_of, stored_task
+from mms_jax.tasks import Task, stored_task
 from mms_jax.tasks.asr import metrics as asr_metrics
 from mms_jax.tasks.asr.step import AsrTask
 from mms_jax.tasks.pretrain import metrics as pretrain_metrics
+from mms_jax.tasks.sums import pooled_means
 from mms_jax.tasks.tts import metrics as tts_metrics
 from mms_jax.tasks.tts.step import TtsTask
 
@@ -50,7 +51,7 @@ class Evaluator:
         self._plan: EvaluationPlan
         self._decoder: Decoder
         self._plan, self._decoder = evaluation_data(
-            config.input, self._corpora, labels_of(task), epsilon=task.waveform_epsilon
+            config.input, self._corpora, task.vocabulary, epsilon=task.waveform_epsilon
         )
         gathered = sharding.replicated(mesh)
         if isinstance(task, AsrTask):
@@ -64,7 +65,7 @@ class Evaluator:
     def run(self, params: Params, *, progress: bool = False) -> dict[str, Any]:
         """Scores `params`; the result is what `format_result` prints and evaluation.json holds."""
         if isinstance(self._task, TtsTask):
-            return tts_metrics.losses_of(self._predict, params, self._batches(progress))
+            return pooled_means(self._predict, params, self._batches(progress))
         if not isinstance(self._task, AsrTask):
             return pretrain_metrics.prediction_rates(self._predict, params, self._batches(progress))
         transcripts = asr_metrics.transcribe_batches(self._task, self._predict, params, self._batches(progress))
@@ -74,10 +75,16 @@ class Evaluator:
         result["undecodable"] = len(self._plan.table) - len(items)
         return result
 
-    def show(self, params: Params, writer: MetricWriter, step: int) -> None:
+    def report(self, params: Params, writer: MetricWriter, step: int) -> None:
+        """Scores `params` of a run under way, and writes the result where the run's figures are."""
+        result = self.run(params)
+        writer.write(step, {f"eval/{name}": value for name, value in result.items()})
+        logging.info("step %d\n%s", step, format_result(result))
+        if isinstance(self._task, TtsTask):
+            self._show(params, writer, step)
+
+    def _show(self, params: Params, writer: MetricWriter, step: int) -> None:
         """Puts what a voice says of the first texts, and how it aligned them, where people look and listen."""
-        if not isinstance(self._task, TtsTask):
-            return
         found = jax.device_get(self._examples(params, next(self._batches(progress=False))))
         for row in range(min(SHOWN, len(found["said"]))):
             for name in ("said", "read"):

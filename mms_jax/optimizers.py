@@ -53,16 +53,17 @@ def make_schedule(config: ConfigDict, total_steps: int, epoch: int) -> optax.Sch
 
 
 def make_optimizer(
-    config: ConfigDict, total_steps: int, epoch: int
+    config: ConfigDict, total_steps: int, epoch: int, parts: Sequence[str] = ()
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optax chain of a run.
 
     Args:
       config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), accumulate, freeze
         ("PATH:UPDATES", as in "backbone/encoder:200": what lies below PATH stands still for so many updates; -1:
-        always), and what `make_schedule` reads.
+        always), average (decay of a running average; 0: none), and what `make_schedule` reads.
       total_steps: batches of the whole run.
       epoch: batches of an epoch.
+      parts: of the parameters that are moved one after the other, see `one_for_each`; () where all move at once.
 
     Returns:
       The transformation, and the schedule as a function of the update's number.
@@ -84,8 +85,10 @@ def make_optimizer(
         hold_frozen(freeze),
     )
     if accumulate > 1:
-        return optax.MultiSteps(chain, accumulate).gradient_transformation(), schedule
-    return chain, schedule
+        chain = optax.MultiSteps(chain, accumulate).gradient_transformation()
+    if parts:
+        chain = one_for_each(parts, chain)
+    return averaging(chain, config.average) if config.average else chain, schedule
 
 
 def one_for_each(parts: Sequence[str], optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -1,6 +1,7 @@
 """The command `mms-jax speak`: texts from arguments, files and pipes, audio to files and pipes."""
 
 import argparse
+import itertools
 import pathlib
 import struct
 import sys
@@ -40,9 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out == "-":
         _write_stream(sys.stdout.buffer, voice.stream(text, warn=_warn, **given), voice.config.rate)
         return 0
-    [audio] = voice.speak_each([text], warn=_warn, **given)
-    if isinstance(audio, SpeechError):
-        raise audio
+    audio = voice.speak(text, warn=_warn, **given)
     write_audio(pathlib.Path(arguments.out), audio)
     print(f"{arguments.out}\t{len(audio.samples) / audio.rate:.2f} s")
     return 0
@@ -103,15 +102,12 @@ def _speak_lines(voice: Voice, text: str, folder: pathlib.Path, manner: dict[str
 
 def _write_stream(stream: Any, pieces: Iterator[np.ndarray], rate: int) -> None:
     """A WAV of unknown length, as players take it from a pipe."""
-    pieces = iter(pieces)
     first = next(pieces)  # so that a text that cannot be said leaves no empty file
     form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
     stream.write(b"RIFF" + struct.pack("<I", _ENDLESS) + b"WAVEfmt " + form + b"data" + struct.pack("<I", _ENDLESS))
-    piece: np.ndarray | None = first
-    while piece is not None:
+    for piece in itertools.chain([first], pieces):
         stream.write((np.clip(piece, -1.0, 1.0) * 32767).astype("<i2").tobytes())
         stream.flush()
-        piece = next(pieces, None)
 
 
 def _warn(message: str) -> None:

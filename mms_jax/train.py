@@ -28,11 +28,11 @@ from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.checkpoint import CheckpointError, Checkpoints, write_json
 from mms_jax.config import default_config, differing_keys, flatten_config
 from mms_jax.errors import TrainingError
-from mms_jax.evaluate import Evaluator, format_result
+from mms_jax.evaluate import Evaluator
 from mms_jax.metrics import MetricWriter, Profile, Progress, Window
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.optimizers import Averaged, averaging, make_optimizer, one_for_each
-from mms_jax.tasks import Task, make_task, needed_parts
+from mms_jax.optimizers import Averaged, make_optimizer
+from mms_jax.tasks import Task, make_task
 from mms_jax.tasks.sums import Weighted
 from mms_jax.text.voice_text import Labels
 from mms_jax.warm_start import warm_start
@@ -80,9 +80,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     model = FunctionalModel.abstract(task.build)
     sharding.check_rows(config.input.rows_multiple, mesh)
     plan, decoder = training_data(config.input, corpora, vocabulary, config.seed, epsilon=task.waveform_epsilon)
-    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.batches)
-    optimizer = one_for_each(needed_parts(task), optimizer) if needed_parts(task) else optimizer
-    optimizer = averaging(optimizer, config.optimizer.average) if config.optimizer.average else optimizer
+    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.batches, task.parts)
     hours = language_hours(corpora)
     logging.info("%.2f hours in %d languages, %d batches an epoch", sum(hours.values()), len(hours), plan.batches)
 
@@ -123,11 +121,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                     train_entry = {"optimizer": stored.optimizer, "step": stored.step}
                     checkpoints.save(step, stored.params, train_entry, task.describe())
                 if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
-                    judged = exchanged(state).params
-                    result = evaluator.run(judged)
-                    writer.write(step, {f"eval/{name}": value for name, value in result.items()})
-                    logging.info("step %d\n%s", step, format_result(result))
-                    evaluator.show(judged, writer, step)
+                    evaluator.report(exchanged(state).params, writer, step)
                 if last:
                     break
         checkpoints.close()

@@ -13,7 +13,7 @@ from flax import nnx
 
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.vits.config import VitsConfig
-from mms_jax.models.vits.model import Vits, speaking_params, spread_over_frames, symbol_of_frame
+from mms_jax.models.vits.model import Vits, speaking_params, symbol_of_frame
 from mms_jax.text.normalize import has_digits
 from mms_jax.text.sentences import split_sentences
 from mms_jax.text.voice_text import VoiceText
@@ -24,7 +24,7 @@ LONGEST = 190  # characters of a sentence, the longest that MMS trained with
 PAUSE_SECONDS = 0.25  # between sentences
 _BATCH_FRAMES = 2048  # generated at a time, all rows together
 _STREAM_FRAMES = 64  # generated at a time when streaming: one second
-_FEWEST_SYMBOLS, _FEWEST_FRAMES = 32, 32  # lengths are rounded up to few, since each is compiled once
+_STEP = 32  # lengths are rounded up to multiples of it, since each is compiled once
 
 
 class SpeechError(ValueError):
@@ -60,10 +60,10 @@ class Manner:
       speaker: which, of a voice that has several.
     """
 
+    noise_scale: float
+    noise_scale_duration: float
+    speaking_rate: float
     seed: int = 0
-    noise_scale: float = 0.667
-    noise_scale_duration: float = 0.8
-    speaking_rate: float = 1.0
     speaker: int = 0
 
 
@@ -109,11 +109,12 @@ class Voice:
         )
         self._params = jax.jit(speaking_params)(params)
 
-    def speak(self, text: str, **manner: Any) -> Audio:
+    def speak(self, text: str, *, warn: Callable[[str], None] | None = None, **manner: Any) -> Audio:
         """Says a text of any length.
 
         Args:
           text: long ones are said sentence by sentence.
+          warn: as for `speak_each`.
           **manner: fields of Manner; the voice's own defaults otherwise.
 
         Returns:
@@ -122,7 +123,7 @@ class Voice:
         Raises:
           SpeechError: nothing of it can be said. ValueError: an impossible manner.
         """
-        [audio] = self.speak_each([text], **manner)
+        [audio] = self.speak_each([text], warn=warn, **manner)
         if isinstance(audio, SpeechError):
             raise audio
         return audio
@@ -155,12 +156,11 @@ class Voice:
                 batch, self._generate([sentences[n] for n in batch], [plans[n] for n in batch], how)
             ):
                 said[member] = waveform
-        for number in range(len(texts)):
-            if number in problems:
-                yield problems[number]
-            else:
-                parts = [said[n] for n, sentence in enumerate(sentences) if sentence.text == number]
-                yield Audio(self._joined(parts), self.config.rate)
+        parts: list[list[np.ndarray]] = [[] for _ in texts]
+        for number, sentence in enumerate(sentences):
+            parts[sentence.text].append(said[number])
+        for number, own in enumerate(parts):
+            yield problems[number] if number in problems else Audio(self._joined(own), self.config.rate)
 
     def stream(self, text: str, *, warn: Callable[[str], None] | None = None, **manner: Any) -> Iterator[np.ndarray]:
         """Says a text piece by piece, each as soon as it is there; together they are what `speak` returns.
@@ -223,7 +223,7 @@ class Voice:
         plans: dict[int, _Plan] = {}
         for batch in _batches([len(sentence.symbols) for sentence in sentences], _BATCH_FRAMES):
             members = [sentences[n] for n in batch]
-            size = _rounded(max(len(sentence.symbols) for sentence in members), _FEWEST_SYMBOLS)
+            size = _rounded(max(len(sentence.symbols) for sentence in members))
             symbols = np.zeros((len(members), size), np.int32)
             for row, sentence in enumerate(members):
                 symbols[row, : len(sentence.symbols)] = sentence.symbols
@@ -242,14 +242,14 @@ class Voice:
 
     def _latents(self, sentences: Sequence[_Sentence], plans: Sequence[_Plan], how: Manner) -> tuple[Array, np.ndarray]:
         """Latent frames of sentences of like length, and how many each has."""
-        symbols = _rounded(max(len(plan.durations) for plan in plans), _FEWEST_SYMBOLS)
+        symbols = _rounded(max(len(plan.durations) for plan in plans))
         ends = np.asarray([plan.durations.sum() for plan in plans])
         stacked = _Plan(*(
             np.stack([_padded(getattr(plan, field.name), symbols) for plan in plans]) for field in dataclasses.fields(_Plan)
         ))  # fmt: skip
         latents = self._flow(
             self._params, stacked, self._keys(sentences, how), np.float32(how.noise_scale),
-            self._speakers(len(plans), how), _rounded(int(ends.max()), _FEWEST_FRAMES),
+            self._speakers(len(plans), how), _rounded(int(ends.max())),
         )  # fmt: skip
         return latents, ends
 
@@ -266,8 +266,7 @@ class Voice:
             speaker = voice.speaker(speakers)
             text = voice.text_encoder(symbols, lengths)
             noise = scales[0] * _normal(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), symbols.shape[1], 2)
-            log_durations = voice.log_durations(text, speaker, noise)
-            durations = jnp.where(text.mask, jnp.ceil(jnp.exp(log_durations) * scales[1]), 0.0).astype(jnp.int32)
+            durations = voice.draw_durations(text, speaker, noise, scales[1])
             # Something is said even of a text that a voice would swallow.
             durations = durations.at[:, 0].add(jnp.sum(durations, axis=1) == 0)
             return _Plan(text.mean, text.log_std, durations)  # type: ignore[arg-type]
@@ -279,10 +278,9 @@ class Voice:
         def run(params: Params, plan: _Plan, keys, noise_scale, speakers, frames: int) -> Array:
             voice = self._model.bind(params)
             symbol = symbol_of_frame(plan.durations, frames)
-            mean, log_std = spread_over_frames(plan.mean, symbol), spread_over_frames(plan.log_std, symbol)
             keys = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
             noise = noise_scale * _normal(keys, frames, self.config.latent)
-            return voice.latents(mean, log_std, symbol >= 0, voice.speaker(speakers), noise)
+            return voice.latents(plan.mean, plan.log_std, symbol, voice.speaker(speakers), noise)
 
         return jax.jit(run, static_argnums=5)
 
@@ -330,9 +328,9 @@ def _batches(lengths: Sequence[int], total: int) -> Iterator[list[int]]:
         order = order[rows:]
 
 
-def _rounded(length: int, fewest: int) -> int:
-    """The next of a few lengths: multiples of `fewest`, of twice that beyond 16 of them, and so on."""
-    step = fewest
+def _rounded(length: int) -> int:
+    """The next of a few lengths: multiples of 32, of twice that beyond 16 of them, and so on."""
+    step = _STEP
     while length > 16 * step:
         step *= 2
     return -(-length // step) * step

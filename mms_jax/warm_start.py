@@ -45,7 +45,7 @@ def _with_voice(params: Params, init_from: str, stored: StoredModel, task: TtsTa
     if stored.description["task"] != task.name:
         raise TrainingError(f"config.init_from={init_from} holds no voice (task {stored.description['task']!r})")
     tokens = stored.description["text"]["tokens"]
-    rows = known_rows(task.text.tokens, tokens)
+    rows = known_rows(task.vocabulary.tokens, tokens)
     fresh = params[VOICE]["text_encoder"]["embedding"]
     embedding = np.array(fresh)
     for new, old in rows:
@@ -53,11 +53,11 @@ def _with_voice(params: Params, init_from: str, stored: StoredModel, task: TtsTa
     theirs = stored.params[VOICE]
     theirs = theirs | {"text_encoder": theirs["text_encoder"] | {"embedding": embedding}}
     found = params | {VOICE: _taken(params[VOICE], theirs, init_from, "config.tts.geometry")}
-    left = [token for token in tokens[1:] if token not in task.text.tokens]
+    left = [token for token in tokens[1:] if token not in task.vocabulary.tokens]
     logging.info(
         "voice from %s (step %d): %d of %d symbols known, %s begin anew, %s are not in this corpus and are dropped",
-        init_from, stored.step, len(rows), len(task.text),
-        sorted(set(task.text.tokens[1:]) - set(tokens)) or "none", left or "none",
+        init_from, stored.step, len(rows), len(task.vocabulary),
+        sorted(set(task.vocabulary.tokens[1:]) - set(tokens)) or "none", left or "none",
     )  # fmt: skip
     if DISCRIMINATORS not in stored.params:
         logging.warning(

@@ -5,6 +5,7 @@ plan of the input pipeline needs the durations and languages of all utterances w
 those in one small file beside the shards.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -19,6 +20,8 @@ from tqdm import tqdm
 from mms_jax.audio.flac import encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.text.normalize import normalize
+
+SPLITS = ("train", "validation", "test")
 
 
 class CorpusError(ValueError):
@@ -125,6 +128,15 @@ def open_corpus(name: str, split: str, data_dir: str | os.PathLike) -> Corpus:
         raise CorpusError(f"corpus {name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}")
     source = builder.as_data_source(split)
     return Corpus(name=f"{name}:{split}", source=source, index=_load_index(source, directory, split))
+
+
+def open_splits(name: str, data_dir: str | os.PathLike) -> dict[str, Corpus]:
+    """Those of a prepared corpus's splits train, validation and test that there are; none where it is not prepared."""
+    found = {}
+    for split in SPLITS:
+        with contextlib.suppress(CorpusError):
+            found[split] = open_corpus(name, split, data_dir)
+    return found
 
 
 def _load_index(source, directory: pathlib.Path, split: str) -> Index:

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import importlib
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import jiwer
 import librosa
@@ -19,12 +19,19 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from input_pipeline.corpora.storage import Corpus, CorpusError, as_text, make_utterance, open_corpus, utterance_features
+from input_pipeline.corpora.storage import (
+    Corpus,
+    CorpusError,
+    as_text,
+    make_utterance,
+    open_corpus,
+    open_splits,
+    utterance_features,
+)
 from mms_jax.audio.flac import decode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, resample
 from mms_jax.text.normalize import normalize
 
-SPLITS = ("train", "validation", "test")
 LEVEL = -23.0  # dB below full scale, of the speech in an utterance
 PEAK = 0.95
 QUIET = 40.0  # dB below the loudest, under which the ends are cut off
@@ -83,19 +90,24 @@ class Voice(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        corpora = source_splits(self._source, str(self._data_dir_root))
-        language, speaker = choose_recording(corpora, self._choice, self._understood, self.summary)
+        corpora = open_splits(self._source, str(self._data_dir_root))
+        train = corpora.get("train") or open_corpus(self._source, "train", str(self._data_dir_root))  # says what to do
+        language = choose_language(train, self._choice)
+        numbers = {split: readers(corpus, language) for split, corpus in corpora.items()}
+        speaker, why = choose_reader(train, numbers["train"], self._choice, self._understood)
+        minutes = float(train.index.seconds[numbers["train"][speaker]].sum()) / 60
+        self.summary.append(f"{language}: speaker {speaker} ({why}) of {len(numbers['train'])}, {minutes:.1f} minutes")
         return {
-            split: self._generate_examples(split, corpus, language, speaker)
+            split: self._generate_examples(split, corpus, numbers[split][speaker])
             for split, corpus in corpora.items()
-            if next(members(corpus, language, speaker), None) is not None
+            if speaker in numbers[split]
         }
 
-    def _generate_examples(self, split: str, corpus: Corpus, language: str, speaker: str):
-        records = [corpus.source[number] for number in members(corpus, language, speaker)]
+    def _generate_examples(self, split: str, corpus: Corpus, numbers: list[int]):
+        records = [corpus.source[number] for number in numbers]
         utterances = [clean(record, self._choice) for record in records]
         kept = [utterance for utterance in utterances if utterance is not None]
-        steady = list(kept)
+        steady = kept
         # What is tested is all that was read.
         if split == "train" and self._choice.drop_pitch > 0:
             spreads = pitch_spreads([utterance["waveform"] for utterance in kept], self._choice.workers)
@@ -109,56 +121,43 @@ class Voice(tfds.core.GeneratorBasedBuilder):
             yield utterance["identity"], make_utterance(**utterance)
 
 
-def source_splits(source: str, data_dir: str) -> dict[str, Corpus]:
-    """The splits that a corpus has. Raises CorpusError where it is not prepared."""
-    corpora = {}
-    for split in SPLITS:
-        try:
-            corpora[split] = open_corpus(source, split, data_dir)
-        except CorpusError:
-            if split == "train":
-                raise
-    return corpora
+def readers(corpus: Corpus, language: str) -> dict[str, list[int]]:
+    """The positions of each reader's utterances with a transcript; one pass over the corpus."""
+    found: dict[str, list[int]] = {}
+    for number in np.flatnonzero((corpus.index.language == language) & (corpus.index.characters > 0)).tolist():
+        found.setdefault(as_text(corpus.source[number]["speaker"]), []).append(number)
+    return found
 
 
-def members(corpus: Corpus, language: str, speaker: str) -> Iterator[int]:
-    """Positions of one reader's utterances with a transcript."""
-    for number in np.flatnonzero((corpus.index.language == language) & (corpus.index.characters > 0)):
-        if as_text(corpus.source[int(number)]["speaker"]) == speaker:
-            yield int(number)
-
-
-def choose_recording(
-    corpora: dict[str, Corpus], choice: Choice, understood: Callable[[list[dict]], float] | None, summary: list[str]
-) -> tuple[str, str]:
-    """The language and speaker of the voice.
-
-    Raises:
-      CorpusError: several languages and none chosen, or a language or speaker that is not there.
-    """
-    train = corpora["train"]
-    languages = sorted(set(train.index.language.tolist()))
+def choose_language(corpus: Corpus, choice: Choice) -> str:
+    """The language of the voice. Raises CorpusError where there are several and none is chosen, or not this one."""
+    languages = sorted(set(corpus.index.language.tolist()))
     if choice.language is None and len(languages) > 1:
-        raise CorpusError(f"{train.name} is in {', '.join(languages)}; choose one with --language")
+        raise CorpusError(f"{corpus.name} is in {', '.join(languages)}; choose one with --language")
     language = choice.language or languages[0]
     if language not in languages:
-        raise CorpusError(f"{train.name} has no utterances in {language!r}; it is in {', '.join(languages)}")
-    seconds: dict[str, float] = {}
-    numbers: dict[str, list[int]] = {}
-    for number in np.flatnonzero((train.index.language == language) & (train.index.characters > 0)):
-        speaker = as_text(train.source[int(number)]["speaker"])
-        seconds[speaker] = seconds.get(speaker, 0.0) + float(train.index.seconds[number])
-        numbers.setdefault(speaker, []).append(int(number))
-    if choice.speaker is not None and choice.speaker not in seconds:
-        raise CorpusError(f"{train.name} has no speaker {choice.speaker!r}; it has {', '.join(sorted(seconds)[:20])}")
-    chosen = choice.speaker or max(seconds, key=lambda name: seconds[name])
-    why = "as asked" if choice.speaker else "the longest"
-    if choice.speaker is None and understood is not None and len(seconds) > 1:
-        rates = {name: understood([train.source[n] for n in numbers[name][:_HEARD]]) for name in seconds}
+        raise CorpusError(f"{corpus.name} has no utterances in {language!r}; it is in {', '.join(languages)}")
+    return language
+
+
+def choose_reader(
+    corpus: Corpus, numbers: dict[str, list[int]], choice: Choice, understood: Callable[[list[dict]], float] | None
+) -> tuple[str, str]:
+    """Whose voice it is, and why.
+
+    Raises:
+      CorpusError: a speaker who is not there.
+    """
+    if choice.speaker is not None:
+        if choice.speaker not in numbers:
+            names = ", ".join(sorted(numbers)[:20])
+            raise CorpusError(f"{corpus.name} has no speaker {choice.speaker!r}; it has {names}")
+        return choice.speaker, "as asked"
+    if understood is not None and len(numbers) > 1:
+        rates = {name: understood([corpus.source[n] for n in own[:_HEARD]]) for name, own in numbers.items()}
         chosen = min(rates, key=lambda name: rates[name])
-        why = f"understood best, CER {100 * rates[chosen]:.1f} %"
-    summary.append(f"{language}: speaker {chosen} ({why}) of {len(seconds)}, {seconds[chosen] / 60:.1f} minutes")
-    return language, chosen
+        return chosen, f"understood best, CER {100 * rates[chosen]:.1f} %"
+    return max(numbers, key=lambda name: corpus.index.seconds[numbers[name]].sum()), "the longest"
 
 
 def clean(record: dict, choice: Choice) -> dict | None:
@@ -230,11 +229,13 @@ def understood_by(model: str) -> Callable[[list[dict]], float]:
     from mms_jax import load_recognizer
     from mms_jax.listening import transcribed
 
+    load = functools.cache(lambda language: load_recognizer(model, [language]))
+
     def rate(records: list[dict]) -> float:
         language = as_text(records[0]["language"])
         waveforms = [decode_flac(record["audio"], as_text(record["id"]))[0] for record in records]
         texts = [normalize(as_text(record["text"])) for record in records]
-        return float(jiwer.cer(texts, transcribed(load_recognizer(model, [language]), waveforms, language)))
+        return float(jiwer.cer(texts, transcribed(load(language), waveforms, language)))
 
     return rate
 

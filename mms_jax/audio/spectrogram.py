@@ -44,7 +44,7 @@ def magnitudes(waveforms: Array, lengths: Array | None, fft: int, hop: int) -> A
     x = jnp.pad(x, ((0, 0), (0, max(0, (frames - 1 + blocks) * hop - x.shape[1]))))
     x = x[:, : (frames - 1 + blocks) * hop].reshape(len(x), frames - 1 + blocks, hop)
     windows = jnp.concatenate([x[:, block : block + frames] for block in range(blocks)], axis=-1)[..., :fft]
-    spectrum = jnp.fft.rfft(windows * jnp.asarray(_hann(fft)))
+    spectrum = jnp.fft.rfft(windows * jnp.asarray(librosa.filters.get_window("hann", fft), jnp.float32))
     return jnp.sqrt(spectrum.real**2 + spectrum.imag**2 + _POWER_FLOOR)
 
 
@@ -62,11 +62,6 @@ def log_mel(spectrogram: Array, rate: int) -> Array:
     basis = jnp.asarray(_mel_basis(rate, 2 * (bins - 1)))
     mel = jnp.matmul(spectrogram, basis, precision=jax.lax.Precision.HIGHEST)
     return jnp.log(jnp.maximum(mel, _FLOOR))
-
-
-@functools.cache
-def _hann(size: int) -> np.ndarray:
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
 
 
 @functools.cache

@@ -83,9 +83,9 @@ def _needed(repository: str, name: str) -> pathlib.Path:
 def _code_hint(repository: str) -> str:
     """What a voice's repository may be called, where its language is not named by its code."""
     found = re.fullmatch(r".*mms-tts-(.+)", repository)
-    code = code_of(found[1]) if found else None
     if found is None:
         return ""
+    code = code_of(found[1])
     named = f"; {found[1]} is {code}" if code and code != found[1] else ""
     return f"; MMS's voices are facebook/mms-tts-CODE with a code of ISO 639-3, for 1,107 languages{named}"
 

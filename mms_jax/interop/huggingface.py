@@ -198,6 +198,11 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
     raise ConversionError(f"{folder}: holds neither model.safetensors nor pytorch_model.bin")
 
 
+def read_weights(folder: pathlib.Path) -> dict[str, Tensor]:
+    """The tensors of a folder's main weights, whatever files they lie in; nothing is read yet."""
+    return {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
+
+
 def read_vocabularies(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
     """The symbols of each language by number, from a vocab.json: nested by language, or one for all under "".
 
@@ -247,9 +252,7 @@ def load_folder(folder: pathlib.Path, languages: Sequence[str] | None = None) ->
     fields = json.loads((folder / "config.json").read_text())
     source = str(folder)
     config = dataclasses.replace(model_config(fields, source), waveform_epsilon=_waveform_epsilon(folder))
-    tensors: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        tensors |= read_tensors(path)
+    tensors = read_weights(folder)
     if "lm_head.weight" in tensors and fields.get("adapter_attn_dim"):
         files, vocabularies = adapter_files(folder), read_vocabularies(folder / "vocab.json")
         known = sorted(set(files) & set(vocabularies))
@@ -278,7 +281,7 @@ def plain_recogniser(
     config: Wav2Vec2Config, tensors: Mapping[str, Tensor], tokens: Sequence[str], source: str
 ) -> StoredModel:
     """Wav2Vec2ForCTC with one head for all languages."""
-    shapes = _shapes(lambda rngs: Wav2Vec2ForCTC(config, len(tokens), rngs=rngs))
+    shapes = shapes_of(lambda rngs: Wav2Vec2ForCTC(config, len(tokens), rngs=rngs))
     params = fill(shapes, ctc_entries(config), tensors, source)
     vocabulary = VocabularyBank({ANY_LANGUAGE: tuple(tokens)})
     return StoredModel(0, {"task": "asr", "model": config.to_json(), "vocabulary": vocabulary.to_json()}, params)
@@ -314,7 +317,7 @@ def recogniser_with_adapters(
             dataclasses.replace(entry, key=f"{language}: {entry.key}")
             for entry in language_entries(config, number, len(vocabularies[language]))
         ]
-    params = fill(_shapes(lambda rngs: Wav2Vec2ForCTC(config, len(vocabulary), rngs=rngs)), entries, there, source)
+    params = fill(shapes_of(lambda rngs: Wav2Vec2ForCTC(config, len(vocabulary), rngs=rngs)), entries, there, source)
     return StoredModel(0, {"task": "asr", "model": config.to_json(), "vocabulary": vocabulary.to_json()}, params)
 
 
@@ -323,7 +326,7 @@ def identifier(
 ) -> StoredModel:
     """Wav2Vec2ForSequenceClassification; `activation` stands between the mean over frames and the classifier."""
     latent = tensors["projector.weight"].shape[0]
-    shapes = _shapes(
+    shapes = shapes_of(
         lambda rngs: Wav2Vec2ForIdentification(config, latent, len(labels), activation=activation, rngs=rngs)
     )
     description = {"task": "lid", "languages": list(labels), "latent": latent, "activation": activation}
@@ -334,16 +337,24 @@ def identifier(
 def encoder_or_pretrained(config: Wav2Vec2Config, tensors: Mapping[str, Tensor], source: str) -> StoredModel:
     """Wav2Vec2ForPreTraining, or Wav2Vec2Model where there is no quantiser."""
     if "project_q.weight" in tensors:
-        shapes = _shapes(lambda rngs: Wav2Vec2ForPretraining(config, rngs=rngs))
+        shapes = shapes_of(lambda rngs: Wav2Vec2ForPretraining(config, rngs=rngs))
         params = fill(shapes, pretraining_entries(config), tensors, source)
         return StoredModel(0, {"task": "pretrain", "model": config.to_json()}, params)
     prefix = "wav2vec2." if any(name.startswith("wav2vec2.") for name in tensors) else ""
-    shapes = {"backbone": _shapes(lambda rngs: Wav2Vec2(config, rngs=rngs))}
+    shapes = {"backbone": shapes_of(lambda rngs: Wav2Vec2(config, rngs=rngs))}
     params = fill(shapes, backbone_entries(config, prefix), tensors, source)
     return StoredModel(0, {"task": "encoder", "model": config.to_json()}, params)
 
 
-def _shapes(build: Callable[[nnx.Rngs], nnx.Module]) -> Params:
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder for a model. Raises ConversionError where one is there already."""
+    if (folder / "config.json").exists():
+        raise ConversionError(f"{folder} holds a config.json already; choose a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def shapes_of(build: Callable[[nnx.Rngs], nnx.Module]) -> Params:
+    """The parameters of a module, without making them."""
     return FunctionalModel.abstract(lambda key: build(nnx.Rngs(params=key))).shapes()
 
 
@@ -357,9 +368,7 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
     Raises:
       ConversionError: the folder holds one already.
     """
-    if (folder / "config.json").exists():
-        raise ConversionError(f"{folder} holds a config.json already; choose a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     description, params = stored.description, stored.params
     config = Wav2Vec2Config.from_json(description["model"])
     fields = config_fields(config)

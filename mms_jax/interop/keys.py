@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -73,8 +73,8 @@ class Place:
     path: tuple[str, ...]
     index: tuple[int | slice, ...] = ()
 
-    def inside(self, name: str, *path: str, index: tuple[int | slice, ...] = ()) -> "Place":
-        return Place(self.prefix + name, (*self.path, *path), (*self.index, *index))
+    def inside(self, name: str, *path: str, index: tuple[int | slice, ...] = ()) -> Self:
+        return type(self)(self.prefix + name, (*self.path, *path), (*self.index, *index))
 
     def entry(self, name: str, *path: str, layout: Layout = SAME) -> Entry:
         return Entry(self.prefix + name, (*self.path, *path), self.index, layout)

@@ -12,14 +12,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from mms_jax.checkpoint import StoredModel
-from mms_jax.interop.huggingface import read_tensors, read_vocabularies, respelled, save_json, weight_files
+from mms_jax.interop.huggingface import make_folder, read_vocabularies, read_weights, respelled, save_json, shapes_of
 from mms_jax.interop.keys import REVERSED, ConversionError, Entry, Layout, Place, Tensor, fill, spread
 from mms_jax.interop.safetensors_files import save_safetensors
 from mms_jax.interop.torch_files import read_torch
-from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.functional import Params
 from mms_jax.models.vits.config import VitsConfig
 from mms_jax.models.vits.discriminators import Discriminators
 from mms_jax.models.vits.durations import SEPARABLE_LAYERS
@@ -110,9 +109,6 @@ _NAMES = tuple(
 
 class _Voice(Place):
     """A place that knows convolutions."""
-
-    def inside(self, name: str, *path: str, index: tuple[int | slice, ...] = ()) -> "_Voice":
-        return _Voice(self.prefix + name, (*self.path, *path), (*self.index, *index))
 
     def conv(self, name: str, *path: str, bias: bool = True, layout: Layout = REVERSED) -> Iterator[Entry]:
         yield self.entry(f"{name}.weight", *path, "kernel", layout=layout)
@@ -262,10 +258,8 @@ def load_folder(folder: pathlib.Path) -> StoredModel:
         return load_original(generators[-1])
     config = model_config(fields, str(folder))
     text = _tokenizer(folder)
-    tensors: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        tensors |= read_tensors(path)
-    return StoredModel(0, _description(config, text, str(folder)), {"voice": _voice(config, tensors, str(folder))})
+    voice = _voice(config, text, read_weights(folder), str(folder))
+    return StoredModel(0, _description(config, text), {"voice": voice})
 
 
 def load_original(path: pathlib.Path) -> StoredModel:
@@ -289,14 +283,13 @@ def load_original(path: pathlib.Path) -> StoredModel:
         uroman=str(fields["data"].get("training_files", "")).endswith(".uroman"),
     )
     config = original_config(fields, len(text), str(path))
-    params = {"voice": _voice(config, tensors, str(path))}
+    params = {"voice": _voice(config, text, tensors, str(path))}
     discriminators = path.with_name(path.name.replace("G_", "D_", 1))
     if discriminators.exists():
         state = {respelled(name): _columnless(value) for name, value in _state(discriminators).items()}
-        shapes = FunctionalModel.abstract(lambda key: Discriminators(config, dtype=_FLOAT, rngs=nnx.Rngs(params=key)))
-        wanted = discriminator_entries(config)
-        params["discriminators"] = fill(shapes.shapes(), wanted, state, str(discriminators))
-    return StoredModel(_steps(path), _description(config, text, str(path)), params)
+        shapes = shapes_of(lambda rngs: Discriminators(config, dtype=_FLOAT, rngs=rngs))
+        params["discriminators"] = fill(shapes, discriminator_entries(config), state, str(discriminators))
+    return StoredModel(_steps(path), _description(config, text), params)
 
 
 def model_config(fields: Mapping[str, Any], source: str) -> VitsConfig:
@@ -372,9 +365,7 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
     text = VoiceText.from_json(stored.description["text"])
     if config.resblock != 1:
         raise ConversionError("Hugging Face knows only generators with residual blocks of kind 1")
-    if (folder / "config.json").exists():
-        raise ConversionError(f"{folder} holds a config.json already; choose a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     voice = stored.params["voice"]
     generator = jax.device_get(speaking_params({"generator": voice["generator"]}))
     save_safetensors(folder / "model.safetensors", spread({**voice, **generator}, entries(config, folded=True)))
@@ -391,19 +382,19 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
     save_json(folder / "tokenizer_config.json", tokenizer)
 
 
-def _voice(config: VitsConfig, tensors: dict[str, Tensor], source: str) -> Params:
+def _voice(config: VitsConfig, text: VoiceText, tensors: dict[str, Tensor], source: str) -> Params:
     """The parameters of a voice from tensors by Hugging Face's names, folded or not."""
-    shapes = FunctionalModel.abstract(lambda key: Vits(config, dtype=_FLOAT, rngs=nnx.Rngs(params=key))).shapes()
+    shapes = shapes_of(lambda rngs: Vits(config, dtype=_FLOAT, rngs=rngs))
     wanted = list(entries(config))
     for entry in wanted:
         plain = entry.key.replace(_MAGNITUDE, "weight")
         if entry.key.endswith(_MAGNITUDE) and plain in tensors:
             tensors |= _unfolded(plain.removesuffix("weight"), tensors.pop(plain))
     embedding = tensors.get("text_encoder.embed_tokens.weight")
-    if embedding and embedding.shape[0] != config.vocabulary:
+    if embedding and embedding.shape[0] != len(text):
         raise ConversionError(
-            f"{source}: its vocabulary has {config.vocabulary} symbols and its weights are for {embedding.shape[0]}; "
-            "take both from the same archive"
+            f"{source}: its vocabulary has {len(text)} symbols and its weights are for {embedding.shape[0]}; take both "
+            "from the same place"
         )
     return fill(shapes, wanted, tensors, source)
 
@@ -417,12 +408,7 @@ def _unfolded(prefix: str, weight: Tensor) -> dict[str, Tensor]:
     return {prefix + _MAGNITUDE: Tensor((weight.shape[0], 1, 1), lengths), prefix + _DIRECTION: weight}
 
 
-def _description(config: VitsConfig, text: VoiceText, source: str) -> dict[str, Any]:
-    if len(text) != config.vocabulary:
-        raise ConversionError(
-            f"{source}: its vocabulary has {len(text)} symbols and its weights are for {config.vocabulary}; take both "
-            "from the same place"
-        )
+def _description(config: VitsConfig, text: VoiceText) -> dict[str, Any]:
     return {"task": "tts", "model": config.to_json(), "text": text.to_json()}
 
 

@@ -14,7 +14,7 @@ from mms_jax.models.vits.config import geometry as voice_geometry
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
 from mms_jax.tasks.asr.step import AsrTask
 from mms_jax.tasks.pretrain.step import PretrainTask
-from mms_jax.tasks.tts.step import DISCRIMINATORS, VOICE, TtsTask
+from mms_jax.tasks.tts.step import TtsTask
 from mms_jax.text.vocabulary import vocabulary_from_json
 from mms_jax.text.voice_text import Labels, VoiceText
 
@@ -64,15 +64,3 @@ def stored_task(config: ConfigDict, description: dict[str, Any]) -> Task:
         return make_task(config, VoiceText.from_json(description["text"]), VitsConfig.from_json(fields))
     vocabulary = vocabulary_from_json(description["vocabulary"]) if "vocabulary" in description else None
     return make_task(config, vocabulary, Wav2Vec2Config.from_json(fields))
-
-
-def needed_parts(task: Task) -> tuple[str, ...]:
-    """The parts of the parameters that have an optimizer each; () where one moves all."""
-    return (VOICE, DISCRIMINATORS) if isinstance(task, TtsTask) else ()
-
-
-def labels_of(task: Task) -> Labels | None:
-    """What turns transcripts into the numbers that a task reads; None where it reads none."""
-    if isinstance(task, TtsTask):
-        return task.text
-    return task.vocabulary if isinstance(task, AsrTask) else None

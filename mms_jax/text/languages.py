@@ -1,5 +1,6 @@
 """Codes and names of languages, for people who type one and not the other."""
 
+import contextlib
 import difflib
 from collections.abc import Iterator, Sequence
 
@@ -33,14 +34,10 @@ def code_of(name: str) -> str | None:
     """The ISO 639-3 code of a language that goes by this name or other code; None where there is none."""
     import iso639
 
-    try:
-        return iso639.Language.match(name).part3
-    except iso639.LanguageNotFoundError:
-        pass
-    try:
-        return iso639.Language.match(name.title()).part3
-    except iso639.LanguageNotFoundError:
-        return None
+    for spelled in (name, name.title()):
+        with contextlib.suppress(iso639.LanguageNotFoundError):
+            return iso639.Language.match(spelled).part3
+    return None
 
 
 def _named(query: str, known: Sequence[str]) -> list[str]:

@@ -41,11 +41,6 @@ class VoiceText:
     def _numbers(self) -> dict[str, int]:
         return {token: number for number, token in enumerate(self.tokens)}
 
-    @property
-    def languages(self) -> tuple[str, ...]:
-        """The one language, for what reads batches."""
-        return (self.language,)
-
     def language_index(self, language: str) -> int:
         """Always 0."""
         del language

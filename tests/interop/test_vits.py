@@ -15,7 +15,7 @@ from mms_jax.interop.vits import discriminator_entries, load_folder, load_origin
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.vits.config import VitsConfig
 from mms_jax.models.vits.discriminators import Discriminators
-from mms_jax.models.vits.model import Vits, speaking_params, spread_over_frames, symbol_of_frame
+from mms_jax.models.vits.model import Vits, speaking_params, symbol_of_frame
 
 FLOAT = jnp.dtype("float32")
 
@@ -39,10 +39,9 @@ def speak(stored, symbols, lengths, speaker=None):
         embedding = voice.speaker(jnp.full(rows, speaker) if speaker is not None else None)
         text = voice.text_encoder(symbols, lengths)
         log_durations = voice.log_durations(text, embedding, jnp.zeros((rows, size, 2)))
-        durations = jnp.where(text.mask, jnp.ceil(jnp.exp(log_durations)), 0).astype(jnp.int32)
-        number = symbol_of_frame(durations, frames)
-        mean, log_std = spread_over_frames(text.mean, number), spread_over_frames(text.log_std, number)
-        latents = voice.latents(mean, log_std, number >= 0, embedding, jnp.zeros_like(mean))
+        number = symbol_of_frame(voice.draw_durations(text, embedding, jnp.zeros((rows, size, 2)), 1.0), frames)
+        still = jnp.zeros((rows, frames, config.latent))
+        latents = voice.latents(text.mean, text.log_std, number, embedding, still)
         end = jnp.sum(number >= 0, axis=1)
         waveforms = voice.generator(latents, embedding, begin=jnp.zeros_like(end), end=end)
         return {"text": text, "log_durations": log_durations, "latents": latents, "waveforms": waveforms, "end": end}

@@ -230,7 +230,7 @@ def test_impossible_settings():
 def test_bfloat16_is_near(small):
     """Convolutions and products in bfloat16; what sums and compares stays float32."""
     task, model, params, batch = small
-    half = TtsTask(SMALL, experiment(), jnp.dtype("bfloat16"), task.text)
+    half = TtsTask(SMALL, experiment(), jnp.dtype("bfloat16"), task.vocabulary)
     half_model = FunctionalModel.abstract(half.build)
     draw = jax.jit(lambda key: task.draw(batch, key, train=False))(jax.random.key(1))
     whole = jax.jit(lambda params: task.generate(model.bind(params).voice, batch, draw))(params)

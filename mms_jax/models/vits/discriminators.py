@@ -32,26 +32,18 @@ class Discriminators(nnx.Module):
 
     def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         width = config.discriminator_width
-        shapes = (
-            (15, 1, 1),
-            (41, 4, width // 64),
-            (41, 4, width // 16),
-            (41, 4, width // 4),
-            (41, 4, width),
-            (5, 1, width),
-        )
-        widths = (width // 64, width // 16, width // 4, width, width, width)
+        widths = (1, width // 64, width // 16, width // 4, width, width, width)
         scale = [
-            # Four inputs a group.
-            {"inputs": inputs or 1, "outputs": outputs, "taps": taps, "stride": stride,
-             "groups": max(1, inputs // 4) if taps == 41 else 1}
-            for (taps, stride, inputs), outputs in zip(shapes, widths)
+            # The strided ones see four inputs a group.
+            {"inputs": inputs, "outputs": outputs, "taps": taps, "stride": stride,
+             "groups": max(1, inputs // 4) if stride > 1 else 1}
+            for inputs, outputs, taps, stride in zip(widths, widths[1:], (15, 41, 41, 41, 41, 5), (1, 4, 4, 4, 4, 1))
         ]  # fmt: skip
         self.scale = _Stack(scale, 3, dtype=dtype, rngs=rngs)
-        widths = (1, width // 32, width // 8, width // 2, width, width)
+        folded = (1, width // 32, width // 8, width // 2, width, width)
         period = [
             {"inputs": inputs, "outputs": outputs, "taps": 5, "stride": stride}
-            for inputs, outputs, stride in zip(widths, widths[1:], (3, 3, 3, 3, 1))
+            for inputs, outputs, stride in zip(folded, folded[1:], (3, 3, 3, 3, 1))
         ]
         self.periods = nnx.List([_Stack(period, 3, dtype=dtype, rngs=rngs) for _ in config.periods])
         self.config = config

@@ -63,19 +63,25 @@ class Vits(nnx.Module):
             return self.durations.sample(text.hidden, text.mask, speaker, noise)
         return self.durations(text.hidden, text.mask, speaker)
 
-    def latents(self, mean: Array, log_std: Array, mask: Array, speaker: Array | None, noise: Array) -> Array:
+    def draw_durations(self, text: TextEncoding, speaker: Array | None, noise: Array, scale: Array | float) -> Array:
+        """Whole frames of each symbol, int32 (batch, symbols): as `log_durations`, times `scale`, rounded up."""
+        frames = jnp.ceil(jnp.exp(self.log_durations(text, speaker, noise)) * scale)
+        return jnp.where(text.mask, frames, 0.0).astype(jnp.int32)
+
+    def latents(self, mean: Array, log_std: Array, symbol: Array, speaker: Array | None, noise: Array) -> Array:
         """Draws from the prior and maps to the generator's space.
 
         Args:
-          mean, log_std: float32 (batch, frames, latent), of the prior, see `spread_over_frames`.
-          mask: bool (batch, frames).
+          mean, log_std: float32 (batch, symbols, latent), of the prior.
+          symbol: int (batch, frames), from `symbol_of_frame`.
           speaker: from `speaker`.
           noise: float32 (batch, frames, latent), standard normal times the noise scale.
 
         Returns:
-          float32 (batch, frames, latent), 0 where masked.
+          float32 (batch, frames, latent), 0 where there is no symbol.
         """
-        return self.flow(mean + noise * jnp.exp(log_std), mask, speaker, inverse=True)
+        mean, log_std = spread_over_frames(mean, symbol), spread_over_frames(log_std, symbol)
+        return self.flow(mean + noise * jnp.exp(log_std), symbol >= 0, speaker, inverse=True)
 
 
 class AdversarialVits(nnx.Module):

@@ -25,7 +25,7 @@ class AsrTask:
     """Characters of all languages from one head; each language sees only the symbols it writes."""
 
     name = "asr"
-    needs_text = True
+    parts = ()  # one optimizer moves all
     waveform_epsilon = NORM_EPSILON
     update = descend
 

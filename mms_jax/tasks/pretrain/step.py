@@ -24,7 +24,8 @@ class PretrainTask:
     """Contrastive prediction of masked frames."""
 
     name = "pretrain"
-    needs_text = False
+    parts = ()  # one optimizer moves all
+    vocabulary = None
     waveform_epsilon = NORM_EPSILON
     update = descend
 

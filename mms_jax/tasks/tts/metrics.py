@@ -1,6 +1,6 @@
 """How well a voice explains speech that it has not seen, and what it makes of its texts."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,13 +8,17 @@ import jax.numpy as jnp
 
 from mms_jax.audio.spectrogram import log_mel, magnitudes
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.models.vits.model import spread_over_frames, symbol_of_frame
-from mms_jax.tasks.sums import pooled_means
+from mms_jax.models.vits.model import symbol_of_frame
 from mms_jax.tasks.tts.step import TtsTask
 
 
 def make_predict(task: TtsTask, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Callable:
-    """A jitted function from parameters and a batch to the sums and weights of its losses, on every process."""
+    """A jitted function from parameters and a batch to the sums and weights of its losses, on every process.
+
+    Returns:
+      (params, batch) -> mel, the absolute difference of log mel energies between recordings and what is generated from
+      their latents; kl, nats of frames; duration, nats of symbols.
+    """
 
     def predict(params: Params, batch: dict[str, jax.Array]):
         # What is drawn is a function of the batch, so that two evaluations of one checkpoint agree.
@@ -38,10 +42,9 @@ def make_examples(task: TtsTask, model: FunctionalModel, gathered: jax.sharding.
         random = task.draw(batch, jax.random.key(0), train=False)
         frames = random.posterior.shape[1]
         text = voice.text_encoder(batch["labels"], batch["label_lengths"])
-        durations = jnp.exp(voice.log_durations(text, None, config.noise_scale_duration * random.durations))
-        symbol = symbol_of_frame(jnp.where(text.mask, jnp.ceil(durations), 0).astype(jnp.int32), frames)
-        mean, log_std = spread_over_frames(text.mean, symbol), spread_over_frames(text.log_std, symbol)
-        latents = voice.latents(mean, log_std, symbol >= 0, None, config.noise_scale * random.posterior)
+        durations = voice.draw_durations(text, None, config.noise_scale_duration * random.durations, 1.0)
+        symbol = symbol_of_frame(durations, frames)
+        latents = voice.latents(text.mean, text.log_std, symbol, None, config.noise_scale * random.posterior)
         end = jnp.sum(symbol >= 0, axis=1)
         said = voice.generator(latents, None, begin=jnp.zeros_like(end), end=end)
         read = jnp.pad(batch["waveforms"], ((0, 0), (0, frames * config.hop - batch["waveforms"].shape[1])))
@@ -55,16 +58,6 @@ def make_examples(task: TtsTask, model: FunctionalModel, gathered: jax.sharding.
         }
 
     return jax.jit(run, out_shardings=gathered)
-
-
-def losses_of(predict: Callable, params: Params, batches: Iterable[dict[str, jax.Array]]) -> dict[str, Any]:
-    """The losses over all utterances.
-
-    Returns:
-      {"mel", "kl", "duration"}: the mean absolute difference of log mel energies between recordings and what is generated
-      from their latents; nats a frame; nats a symbol.
-    """
-    return pooled_means(predict, params, batches)
 
 
 def format_table(result: dict[str, Any]) -> str:

@@ -55,7 +55,6 @@ class Generated:
       segments, real: float32 (batch, segment samples): a piece of each recording, generated from its latents, and as it is.
       counted: bool (batch,), rows that losses see: real ones, long enough for the segment and for their text.
       symbol: int (batch, frames), which symbol each frame says, by monotonic alignment; -1 for none.
-      mel_real, mel: float32 (batch, segment frames, 80), of the segments.
       losses: "mel", "kl" and "duration".
     """
 
@@ -63,8 +62,6 @@ class Generated:
     real: Array
     counted: Array
     symbol: Array
-    mel_real: Array
-    mel: Array
     losses: dict[str, Weighted]
 
 
@@ -72,7 +69,7 @@ class TtsTask:
     """One voice, from recordings and transcripts."""
 
     name = "tts"
-    needs_text = True
+    parts = (VOICE, DISCRIMINATORS)
     waveform_epsilon = None  # the voice is to be as loud as its recordings
 
     def __init__(self, model: VitsConfig, config: ConfigDict, dtype: jnp.dtype, text: VoiceText):
@@ -100,7 +97,7 @@ class TtsTask:
             )
         if model.rate != SAMPLE_RATE:
             raise ValueError(f"this voice speaks at {model.rate} Hz, and corpora are kept at {SAMPLE_RATE}")
-        self.model, self.text, self.dtype = model, text, dtype
+        self.model, self.vocabulary, self.dtype = model, text, dtype
         self.segment, self.mel_weight, self.kl_weight = settings.segment, settings.mel_weight, settings.kl_weight
 
     def build(self, key: Array) -> AdversarialVits:
@@ -109,7 +106,7 @@ class TtsTask:
 
     def describe(self) -> dict[str, Any]:
         """What a checkpoint says of its model."""
-        return {"task": self.name, "model": self.model.to_json(), "text": self.text.to_json()}
+        return {"task": self.name, "model": self.model.to_json(), "text": self.vocabulary.to_json()}
 
     def draw(self, batch: dict[str, Array], key: Array, *, train: bool = True) -> Randomness:
         """The randomness of a pass."""
@@ -161,7 +158,7 @@ class TtsTask:
             "kl": losses.kl_loss(prior_latents, log_std, *prior, frame_mask),
             "duration": self._duration_loss(voice, text, symbol, random.durations, duration_key),
         }
-        return Generated(segments, real, counted, symbol, mel_real, mel, found)
+        return Generated(segments, real, counted, symbol, found)
 
     def _duration_loss(
         self, voice: Vits, text: TextEncoding, symbol: Array, noise: Array, key: Array | None
