@@ -85,7 +85,7 @@ def training_data(
         table, weights, batch_seconds=config.batch_seconds, rows_multiple=config.rows_multiple, seed=seed
     )
     sources = [corpus.source for corpus in corpora]
-    return plan, Decoder(table, sources, vocabulary, epsilon=epsilon, seed=seed)
+    return plan, Decoder(table, sources, vocabulary, epsilon=epsilon, seed=seed, noise=config.noise)
 
 
 def evaluation_data(

@@ -1,4 +1,4 @@
-"""From records to arrays: decode, resample, normalise, crop, label. Runs in worker processes; imports no JAX."""
+"""From records to arrays: decode, resample, add noise, normalise, crop, label. Runs in worker processes; imports no JAX."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,11 @@ from input_pipeline.corpora.storage import as_text
 from input_pipeline.plan import Batch, Table
 from mms_jax.audio.errors import AudioError
 from mms_jax.audio.flac import decode_flac
-from mms_jax.audio.waveform import SAMPLE_RATE, normalize_waveform, resample
+from mms_jax.audio.waveform import SAMPLE_RATE, add_noise, normalize_waveform, resample
 from mms_jax.text.normalize import normalize
 from mms_jax.text.voice_text import Labels
+
+_STEEPEST = 2.0  # tilt of noise: rumble
 
 
 class Decoder:
@@ -22,7 +24,14 @@ class Decoder:
     """
 
     def __init__(
-        self, table: Table, sources: Sequence[Sequence], vocabulary: Labels | None, *, epsilon: float | None, seed: int
+        self,
+        table: Table,
+        sources: Sequence[Sequence],
+        vocabulary: Labels | None,
+        *,
+        epsilon: float | None,
+        seed: int,
+        noise: Sequence[float] = (),
     ):
         """Keeps what decoding needs.
 
@@ -31,13 +40,20 @@ class Decoder:
           sources: random access to the records of each corpus.
           vocabulary: makes labels of the transcripts; None where the task needs none.
           epsilon: of the normalisation of waveforms; None leaves them as they were recorded.
-          seed: of the crops.
+          seed: of the crops and the noise.
+          noise: (low, high), between which the signal-to-noise ratio in dB is drawn for each row; () for no noise.
+
+        Raises:
+          ValueError: another number of figures, or low above high.
         """
+        if noise and (len(noise) != 2 or noise[0] > noise[1]):
+            raise ValueError(f"config.input.noise={tuple(noise)} is not (low, high) in dB, as in (10.0, 40.0)")
         self._table = table
         self._sources = sources
         self._vocabulary = vocabulary
         self._epsilon = epsilon
         self._seed = seed
+        self._noise = tuple(noise)
 
     def __call__(self, batch: Batch, rows: slice = slice(None)) -> dict[str, np.ndarray]:
         """Decodes some rows of a batch.
@@ -101,9 +117,13 @@ class Decoder:
         waveform = resample(waveform, rate, SAMPLE_RATE)
         if not np.isfinite(waveform).all():
             raise AudioError(f"{name}: holds NaN or infinite samples; remove it from the corpus")
+        random = np.random.default_rng((self._seed, batch.step, item))
+        if self._noise:
+            low, high = self._noise
+            waveform = add_noise(waveform, random.uniform(low, high), random.uniform(0.0, _STEEPEST), random)
         waveform = normalize_waveform(waveform, self._epsilon)
         excess = len(waveform) - batch.samples
         if excess > 0:
-            start = np.random.default_rng((self._seed, batch.step, item)).integers(0, excess + 1)
+            start = random.integers(0, excess + 1)
             waveform = waveform[start : start + batch.samples]
         return waveform

@@ -56,6 +56,7 @@ def default_config() -> ConfigDict:
     config.input.max_characters = 0  # longer transcripts are left out; 0: no limit
     config.input.batch_seconds = 160.0  # audio in a global batch, padding included
     config.input.rows_multiple = 1  # rows of a batch; a multiple of the mesh's data * fsdp
+    config.input.noise = ()  # (low, high): what is trained on gets noise at so many dB below the speech; (): none
     config.input.workers = 0  # decoding processes; 0 decodes in threads
     config.input.prefetch = 4  # batches
     config.input.max_bad_share = 0.01  # of the utterances; more that cannot be decoded stop the run

@@ -23,6 +23,25 @@ def resample(waveform: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.n
     return soxr.resample(waveform, rate, target, quality="HQ").astype(np.float32, copy=False)
 
 
+def add_noise(waveform: np.ndarray, decibels: float, tilt: float, random: np.random.Generator) -> np.ndarray:
+    """Adds steady Gaussian noise.
+
+    Args:
+      waveform: float (samples,), not padded.
+      decibels: power of the speech over that of the noise.
+      tilt: the noise's power falls with frequency ** tilt: 0 is white, 1 pink, 2 brown.
+      random: draws it.
+
+    Returns:
+      float32 (samples,); a silent recording stays silent.
+    """
+    spectrum = np.fft.rfft(random.standard_normal(len(waveform)))
+    spectrum *= np.maximum(np.arange(len(spectrum)), 1) ** (-tilt / 2)
+    noise = np.fft.irfft(spectrum, len(waveform))
+    power = np.mean(np.square(waveform, dtype=np.float64)) / max(np.mean(noise**2), 1e-30)
+    return (waveform + noise * np.sqrt(power * 10 ** (-decibels / 10))).astype(np.float32)
+
+
 def normalize_waveform(waveform: np.ndarray, epsilon: float | None = NORM_EPSILON) -> np.ndarray:
     """Zero mean and unit variance over the whole recording, before any cropping or padding (fairseq's `normalize`).
 

@@ -7,7 +7,7 @@ import soundfile
 from mms_jax.audio.errors import AudioError
 from mms_jax.audio.flac import decode_flac, encode_flac
 from mms_jax.audio.read import Recording, read_audio
-from mms_jax.audio.waveform import normalize_waveform, resample
+from mms_jax.audio.waveform import add_noise, normalize_waveform, resample
 
 
 def tone(seconds, rate=16_000, frequency=440.0):
@@ -114,3 +114,14 @@ def test_flac_in_memory():
     np.testing.assert_allclose(decoded, np.clip(waveform, -1, 1), atol=1e-4)
     with pytest.raises(AudioError, match="x: cannot be decoded"):
         decode_flac(b"nothing", "x")
+
+
+@pytest.mark.parametrize(("decibels", "tilt"), [(20.0, 0.0), (5.0, 1.0), (0.0, 2.0)])
+def test_noise_is_as_loud_and_as_dark_as_asked(decibels, tilt):
+    clean = tone(4.0)
+    noise = add_noise(clean, decibels, tilt, np.random.default_rng(0)).astype(np.float64) - clean
+    assert 10 * np.log10(np.mean(clean**2) / np.mean(noise**2)) == pytest.approx(decibels, abs=0.01)
+    power = np.abs(np.fft.rfft(noise)) ** 2
+    low, high = power[400:800].mean(), power[4000:8000].mean()  # 100 to 200 Hz, 1 to 2 kHz
+    assert low / high == pytest.approx(10**tilt, rel=0.3)
+    assert not add_noise(np.zeros(100, np.float32), 10.0, 1.0, np.random.default_rng(0)).any()

@@ -91,6 +91,27 @@ def test_long_recordings_are_cropped_at_random_places(opened, tone_config):
     assert all(len(crop) == 6400 for crop in crops)
 
 
+def test_noise_is_drawn_anew_for_each_step_and_never_in_evaluation(opened, tone_config):
+    corpora, vocabulary, clean, decoder = opened
+    tone_config.input.noise = (10.0, 10.0)
+    plan, noisy = training_data(tone_config.input, corpora, vocabulary, seed=0, epsilon=1e-5)
+    batch, again = plan.batch(2), plan.batch(2 + plan.batches)
+    first = noisy(batch)["waveforms"]
+    np.testing.assert_array_equal(first, noisy(batch)["waveforms"])
+    assert not np.allclose(first, decoder(clean.batch(2))["waveforms"], atol=0.05)
+    heard = {int(item): row for item, row in zip(batch.items, first)}
+    for item, row in zip(again.items, noisy(again)["waveforms"]):
+        if item >= 0 and int(item) in heard:
+            assert not np.allclose(row, heard[int(item)], atol=0.05)
+    whole, quiet = evaluation_data(tone_config.input, corpora, vocabulary, epsilon=1e-5)
+    tone_config.input.noise = ()
+    _, silent = evaluation_data(tone_config.input, corpora, vocabulary, epsilon=1e-5)
+    np.testing.assert_array_equal(quiet(whole.batch(0))["waveforms"], silent(whole.batch(0))["waveforms"])
+    tone_config.input.noise = (40.0, 10.0)
+    with pytest.raises(ValueError, match=r"config.input.noise=\(40.0, 10.0\) is not \(low, high\)"):
+        training_data(tone_config.input, corpora, vocabulary, seed=0, epsilon=1e-5)
+
+
 def test_evaluation_grows_buckets_for_long_recordings(opened, tone_config):
     corpora, vocabulary, *_ = opened
     tone_config.input.bucket_seconds = (0.3,)
