@@ -42,6 +42,8 @@ def default_config() -> ConfigDict:
     config.tts.segment = 8192  # samples of each recording that are generated in a step
     config.tts.mel_weight = 45.0
     config.tts.kl_weight = 1.0
+    config.tts.flat_start = 0  # batches in which alignments are drawn to an even pace, less and less
+    config.tts.adversarial_from = 0  # batches before the discriminators join in
     config.tts.uroman = False  # the corpus holds romanised transcripts: the voice romanises what it is to say
     config.tts.recogniser = ""  # a run that transcribes what the voice says, for evaluation
 

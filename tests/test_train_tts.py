@@ -54,6 +54,7 @@ def experiment(data, **changes):
     config.task = "tts"
     config.tts.geometry = "miniature"
     config.tts.segment = 1024
+    config.tts.adversarial_from, config.tts.flat_start = 1, 4
     config.input.corpora = ("audio_folder/reader:train",)
     config.input.eval_corpora = ("audio_folder/reader:test",)
     config.optimizer.schedule = "epochs"

@@ -16,7 +16,7 @@ from mms_jax.models.vits.config import VitsConfig, geometry
 from mms_jax.models.vits.convolution import convolve, convolve_transposed
 from mms_jax.models.vits.durations import StochasticDurationPredictor
 from mms_jax.models.vits.model import Vits, speaking_params, spread_over_frames, symbol_of_frame
-from mms_jax.models.vits.monotonic import monotonic_alignment, monotonic_alignment_twin
+from mms_jax.models.vits.monotonic import monotonic_alignment, monotonic_alignment_twin, off_diagonal
 from mms_jax.models.vits.spline import spline
 from mms_jax.models.vits.text_encoder import band_to_square, square_to_band
 
@@ -24,7 +24,7 @@ FLOAT = jnp.dtype("float32")
 SMALL = VitsConfig(
     vocabulary=12, hidden=16, layers=2, mlp=24, latent=12, bins=129, posterior_layers=3, flow_layers=2, flows=2,
     duration_flows=3, decoder_channels=16, upsample_rates=(4, 4), upsample_kernels=(8, 8), resblock_kernels=(3, 5),
-    resblock_dilations=((1, 3), (1, 3)), discriminator_width=64, dropout=0.0, duration_dropout=0.0,
+    resblock_dilations=((1, 3), (1, 3)), discriminator_width=64, periods=(2, 3), dropout=0.0, duration_dropout=0.0,
 )  # fmt: skip
 
 
@@ -102,11 +102,12 @@ def test_duration_flow_log_determinant():
     condition = jnp.asarray(rng.normal(size=(1, symbols, config.hidden)), jnp.float32)
     mask = jnp.asarray([[True, True, True, True, False]])
 
-    def flow(x):
-        return model.bind(params).flow(x, mask, condition)[0][:, :4].ravel()
+    def flow(x, params, condition):
+        y, log_determinant = model.bind(params).flow(x, mask, condition)
+        return y[:, :4].ravel(), log_determinant
 
-    _, log_determinant = jax.jit(lambda x: model.bind(params).flow(x, mask, condition))(x)
-    jacobian = jax.jit(jax.jacobian(flow))(x).reshape(8, symbols * 2)[:, :8]
+    jacobian, log_determinant = jax.jit(jax.jacobian(flow, has_aux=True))(x, params, condition)
+    jacobian = jacobian.reshape(8, symbols * 2)[:, :8]
     np.testing.assert_allclose(log_determinant[0], np.linalg.slogdet(np.asarray(jacobian, np.float64))[1], atol=1e-3)
 
 
@@ -147,6 +148,17 @@ def test_monotonic_alignment_is_the_best_of_all():
     best = max(paths, key=lambda path: scores[np.arange(7), path].sum())
     found = monotonic_alignment(scores[None], jnp.asarray([7]), jnp.asarray([4]))
     np.testing.assert_array_equal(found[0], best)
+
+
+def test_off_the_diagonal():
+    """An even pace costs nothing, and is what the search finds where nothing else speaks."""
+    frames, symbols = jnp.asarray([12, 9]), jnp.asarray([4, 3])
+    distance = off_diagonal(frames, symbols, 14, 5)
+    np.testing.assert_allclose(distance[0, :3, 0], [1 / 3, 0.0, -1 / 3], atol=1e-6)
+    np.testing.assert_allclose(distance[1, 4, 2], 1.0, atol=1e-6)
+    path = monotonic_alignment(-(distance**2), frames, symbols)
+    np.testing.assert_array_equal(path[0], [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, -1, -1])
+    np.testing.assert_array_equal(path[1, :9], [0, 0, 0, 1, 1, 1, 2, 2, 2])
 
 
 def test_band_and_square():
@@ -233,19 +245,19 @@ def test_padding_changes_nothing(voice):
     symbols = np.random.default_rng(10).integers(1, 12, (2, 20))
 
     @jax.jit
-    def encode(symbols, lengths, noise):
+    def encode(params, symbols, lengths, noise):
         text = model.bind(params).text_encoder(symbols, lengths)
         return text, model.bind(params).log_durations(text, None, noise)
 
     noise = np.random.default_rng(12).normal(size=(2, 20, 2)).astype(np.float32)
-    both, durations = encode(symbols, np.asarray([20, 7]), noise)
-    alone, duration = encode(symbols[1:, :7], np.asarray([7]), noise[1:, :7])
+    both, durations = encode(params, symbols, np.asarray([20, 7]), noise)
+    alone, duration = encode(params, symbols[1:, :7], np.asarray([7]), noise[1:, :7])
     np.testing.assert_allclose(both.mean[1, :7], alone.mean[0], atol=1e-5)
     np.testing.assert_allclose(durations[1, :7], duration[0], atol=1e-5)
     latents = np.random.default_rng(11).normal(size=(1, 30, SMALL.latent)).astype(np.float32)
-    generate = jax.jit(lambda x, begin, end: model.bind(params).generator(x, None, begin=begin, end=end))
-    padded = generate(np.pad(latents, ((0, 0), (8, 13), (0, 0))), jnp.asarray([8]), jnp.asarray([38]))
-    whole = jax.jit(lambda x: model.bind(params).generator(x))(latents)
+    generate = jax.jit(lambda params, x, begin, end: model.bind(params).generator(x, None, begin=begin, end=end))
+    padded = generate(params, np.pad(latents, ((0, 0), (8, 13), (0, 0))), jnp.asarray([8]), jnp.asarray([38]))
+    whole = jax.jit(lambda params, x: model.bind(params).generator(x))(params, latents)
     np.testing.assert_allclose(padded[0, 8 * 16 : 38 * 16], whole[0], atol=1e-5)
 
 
@@ -253,10 +265,10 @@ def test_reach_is_what_the_generator_hears(voice):
     model, params = voice
     latents = jax.random.normal(jax.random.key(2), (1, 61, SMALL.latent))
 
-    def middle(x):
+    def middle(x, params):
         return jnp.sum(model.bind(params).generator(x)[0, 30 * 16 : 31 * 16])
 
-    touched = np.flatnonzero(np.abs(jax.jit(jax.grad(middle))(latents)[0]).sum(axis=1))
+    touched = np.flatnonzero(np.abs(jax.jit(jax.grad(middle))(latents, params)[0]).sum(axis=1))
     assert 30 - touched.min() <= SMALL.decoder_reach and touched.max() - 30 <= SMALL.decoder_reach
     assert 30 - touched.min() >= SMALL.decoder_reach - 3  # and not much more is computed than must be
 

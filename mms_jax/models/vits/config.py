@@ -134,7 +134,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 GEOMETRIES: dict[str, VitsConfig] = {
-    # Two cores: HiFi-GAN's smallest generator (V3), and the rest in proportion.
+    # Two cores: HiFi-GAN's V2 in width with two convolutions a residual block, as V3 has them; the rest in proportion.
     "tiny": VitsConfig(
         hidden=96,
         layers=3,
@@ -142,12 +142,12 @@ GEOMETRIES: dict[str, VitsConfig] = {
         latent=64,
         posterior_layers=4,
         flow_layers=2,
-        decoder_channels=256,
+        stochastic_durations=False,
+        decoder_channels=128,
         upsample_rates=(8, 8, 4),
         upsample_kernels=(16, 16, 8),
-        resblock=2,
         resblock_kernels=(3, 5, 7),
-        resblock_dilations=((1, 2), (2, 6), (3, 12)),
+        resblock_dilations=((2,), (6,), (12,)),
         discriminator_width=128,
         periods=(2, 3, 5),
     ),

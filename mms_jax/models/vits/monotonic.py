@@ -43,6 +43,21 @@ def monotonic_alignment(scores: Array, frames: Array, symbols: Array) -> Array:
     return path.T
 
 
+def off_diagonal(frames: Array, symbols: Array, size: int, width: int) -> Array:
+    """How far from an even pace it is for each frame to say each symbol.
+
+    Args:
+      frames, symbols: int (batch,), real ones of each row.
+      size, width: frames and symbols of the batch, padding included.
+
+    Returns:
+      float32 (batch, size, width), in symbols: 0 where all symbols last equally long.
+    """
+    pace = symbols / jnp.maximum(frames, 1)
+    reached = (jnp.arange(size) + 0.5)[None, :, None] * pace[:, None, None]
+    return jnp.arange(width) + 0.5 - reached
+
+
 def monotonic_alignment_twin(scores: np.ndarray) -> np.ndarray:
     """The same for one row without padding, written to be read; tests hold the search to it.
 

@@ -16,7 +16,7 @@ from mms_jax.models.layers import length_mask
 from mms_jax.models.vits.config import VitsConfig
 from mms_jax.models.vits.durations import StochasticDurationPredictor
 from mms_jax.models.vits.model import AdversarialVits, Vits, log_densities, spread_over_frames
-from mms_jax.models.vits.monotonic import monotonic_alignment
+from mms_jax.models.vits.monotonic import monotonic_alignment, off_diagonal
 from mms_jax.models.vits.text_encoder import TextEncoding
 from mms_jax.tasks.descent import Updated
 from mms_jax.tasks.sums import Weighted
@@ -26,6 +26,7 @@ from mms_jax.text.voice_text import VoiceText
 Array = jax.Array
 
 VOICE, DISCRIMINATORS = "voice", "discriminators"
+FLAT_START = 3.0  # nats that a frame loses for each squared symbol off an even pace, in the first update
 
 
 @jax.tree_util.register_dataclass
@@ -99,6 +100,7 @@ class TtsTask:
             raise ValueError(f"this voice speaks at {model.rate} Hz, and corpora are kept at {SAMPLE_RATE}")
         self.model, self.vocabulary, self.dtype = model, text, dtype
         self.segment, self.mel_weight, self.kl_weight = settings.segment, settings.mel_weight, settings.kl_weight
+        self.flat_start, self.adversarial_from = settings.flat_start, settings.adversarial_from
 
     def build(self, key: Array) -> AdversarialVits:
         """A fresh module."""
@@ -120,13 +122,16 @@ class TtsTask:
             dropout if train else None,
         )
 
-    def generate(self, voice: Vits, batch: dict[str, Array], random: Randomness) -> Generated:
+    def generate(
+        self, voice: Vits, batch: dict[str, Array], random: Randomness, evenness: Array | float = 0.0
+    ) -> Generated:
         """Encodes recordings, aligns them with their texts, and generates a segment of each.
 
         Args:
           voice: the module.
           batch: waveforms, lengths, labels (symbols with the blanks between), label_lengths, counted.
           random: from `draw`.
+          evenness: nats that the alignment loses for each frame and squared symbol off an even pace.
         """
         hop, config = self.model.hop, self.model
         text_key, duration_key = (None, None) if random.dropout is None else jax.random.split(random.dropout)
@@ -142,7 +147,8 @@ class TtsTask:
         mean, log_std = voice.posterior(spectrogram, frame_mask, None)
         latents = jnp.where(frame_mask[:, :, None], mean + random.posterior * jnp.exp(log_std), 0.0)
         prior_latents = voice.flow(latents, frame_mask, None)
-        symbol = monotonic_alignment(log_densities(prior_latents, text), frames, symbols)
+        uneven = off_diagonal(frames, symbols, frame_mask.shape[1], text.mask.shape[1])
+        symbol = monotonic_alignment(log_densities(prior_latents, text) - evenness * uneven**2, frames, symbols)
 
         start = jnp.floor(random.segment * (frames - self.segment // hop + 1)).astype(jnp.int32)
         start = jnp.maximum(start, 0)
@@ -188,43 +194,34 @@ class TtsTask:
     ) -> Updated:
         """First the discriminators, then the voice against the new discriminators; see `descend` for the arguments.
 
-        The voice runs forward once: its backward pass waits until the discriminators have moved.
+        The voice runs forward once: its backward pass waits until the discriminators have moved. For the first
+        `config.tts.adversarial_from` batches there are no discriminators, and for the first `config.tts.flat_start` the
+        alignment is drawn to an even pace, less and less: as Gaussian mixtures are started flat in recognition.
         """
-        del step
         random = self.draw(batch, key)
+        evenness = FLAT_START * jnp.maximum(0.0, 1.0 - step / self.flat_start) if self.flat_start else 0.0
 
         def generate(voice: Params):
-            generated = self.generate(model.bind(params | {VOICE: voice}).voice, batch, random)
+            generated = self.generate(model.bind(params | {VOICE: voice}).voice, batch, random, evenness)
             return (generated.segments, self.objective(generated.losses)), generated
 
-        (segments, objective), pull_back, generated = jax.vjp(generate, params[VOICE], has_aux=True)
-        counted, rows = generated.counted, len(segments)
+        (_, objective), pull_back, generated = jax.vjp(generate, params[VOICE], has_aux=True)
 
-        def look(discriminators: Params, waveforms: Array):
-            return model.bind(params | {DISCRIMINATORS: discriminators}).discriminators(waveforms)
+        def contest(params: Params, optimizer_state: optax.OptState):
+            return _contest(model, optimizer, params, optimizer_state, generated)
 
-        def judge(discriminators: Params):
-            seen = look(discriminators, jnp.concatenate([generated.real, segments]))
-            real, fake = ([[x[part] for x in one] for one in seen] for part in (slice(rows), slice(rows, None)))
-            loss = losses.discriminator_loss(real, fake, counted)
-            return loss.mean(), loss
+        def rest(params: Params, optimizer_state: optax.OptState):
+            _, _, towards, found = jax.eval_shape(contest, params, optimizer_state)
+            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (towards, found))
+            return params, optimizer_state, *zeros
 
-        gradients, verdict = jax.grad(judge, has_aux=True)(params[DISCRIMINATORS])
-        params, optimizer_state = _apply(optimizer, DISCRIMINATORS, gradients, optimizer_state, params)
-        discriminators = params[DISCRIMINATORS]
-        seen_real = jax.lax.stop_gradient(look(discriminators, generated.real))
-
-        def convince(segments: Array):
-            seen = look(discriminators, segments)
-            found = {
-                "adversarial": losses.adversarial_loss(seen, counted),
-                "feature": losses.feature_loss(seen_real, seen, counted),
-            }
-            return found["adversarial"].mean() + found["feature"].mean(), found
-
-        (unconvinced, found), towards = jax.value_and_grad(convince, has_aux=True)(segments)
-        [voice_gradients] = pull_back((towards, jnp.ones(())))
-        params, optimizer_state = _apply(optimizer, VOICE, voice_gradients, optimizer_state, params)
+        if self.adversarial_from:
+            contested = jax.lax.cond(step >= self.adversarial_from, contest, rest, params, optimizer_state)
+        else:
+            contested = contest(params, optimizer_state)
+        params, optimizer_state, towards, found = contested
+        [gradients] = pull_back((towards, jnp.ones(())))
+        params, optimizer_state = _apply(optimizer, VOICE, gradients, optimizer_state, params)
         one, present = jnp.ones(()), jnp.sum(batch["counted"]).astype(jnp.float32)
         return (
             params,
@@ -232,13 +229,54 @@ class TtsTask:
             generated.losses
             | found
             | {
-                "loss": Weighted(objective + unconvinced, one),
-                "discriminator": verdict,
-                "gradient_norm": Weighted(optax.tree.norm(voice_gradients), one),
-                "discriminator_gradient_norm": Weighted(optax.tree.norm(gradients), one),
-                "infeasible": Weighted(present - jnp.sum(counted), present),
+                "loss": Weighted(objective + found["adversarial"].mean() + found["feature"].mean(), one),
+                "gradient_norm": Weighted(optax.tree.norm(gradients), one),
+                "infeasible": Weighted(present - jnp.sum(generated.counted), present),
             },
         )
+
+
+def _contest(
+    model: FunctionalModel,
+    optimizer: optax.GradientTransformation,
+    params: Params,
+    optimizer_state: optax.OptState,
+    generated: Generated,
+) -> tuple[Params, optax.OptState, Array, dict[str, Weighted]]:
+    """Moves the discriminators, then asks them which way the generated segments should go.
+
+    Returns:
+      Parameters and optimizer state after it; the gradient of the adversarial and the feature loss in the segments,
+      float32 (batch, segment samples); and the figures "discriminator", "discriminator_gradient_norm", "adversarial" and
+      "feature".
+    """
+    counted, rows = generated.counted, len(generated.segments)
+
+    def look(discriminators: Params, waveforms: Array):
+        return model.bind(params | {DISCRIMINATORS: discriminators}).discriminators(waveforms)
+
+    def judge(discriminators: Params):
+        seen = look(discriminators, jnp.concatenate([generated.real, generated.segments]))
+        real, fake = ([[x[part] for x in one] for one in seen] for part in (slice(rows), slice(rows, None)))
+        loss = losses.discriminator_loss(real, fake, counted)
+        return loss.mean(), loss
+
+    gradients, verdict = jax.grad(judge, has_aux=True)(params[DISCRIMINATORS])
+    params, optimizer_state = _apply(optimizer, DISCRIMINATORS, gradients, optimizer_state, params)
+    discriminators = params[DISCRIMINATORS]
+    seen_real = jax.lax.stop_gradient(look(discriminators, generated.real))
+
+    def convince(segments: Array):
+        seen = look(discriminators, segments)
+        found = {
+            "adversarial": losses.adversarial_loss(seen, counted),
+            "feature": losses.feature_loss(seen_real, seen, counted),
+        }
+        return found["adversarial"].mean() + found["feature"].mean(), found
+
+    towards, found = jax.grad(convince, has_aux=True)(generated.segments)
+    norm = Weighted(optax.tree.norm(gradients), jnp.ones(()))
+    return params, optimizer_state, towards, found | {"discriminator": verdict, "discriminator_gradient_norm": norm}
 
 
 def _apply(
