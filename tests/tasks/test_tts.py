@@ -117,26 +117,35 @@ def small():
     return task, model, shaken(model, 0.02), batch
 
 
-def test_rows_without_weight_change_nothing(small):
-    task, model, params, batch = small
-    draw = jax.jit(lambda key: task.draw(batch, key, train=False))(jax.random.key(1))
+@pytest.fixture(scope="module")
+def draw(small):
+    """Randomness for its batch, without dropout."""
+    task, _, _, batch = small
+    return jax.jit(lambda key: task.draw(batch, key, train=False))(jax.random.key(1))
 
-    run = jax.jit(lambda params, batch, random: task.generate(model.bind(params).voice, batch, random))
-    everything = run(params, batch, draw)
+
+@pytest.fixture(scope="module")
+def generate(small):
+    """(parameters, batch, randomness) -> Generated, compiled once for all tests."""
+    task, model, *_ = small
+    return jax.jit(lambda params, batch, random: task.generate(model.bind(params).voice, batch, random))
+
+
+def test_rows_without_weight_change_nothing(small, draw, generate):
+    _, _, params, batch = small
+    everything = generate(params, batch, draw)
     np.testing.assert_array_equal(everything.counted, [True, True, True, False, False])
     some = jax.tree.map(lambda leaf: leaf[:3], {**batch})
-    alone = run(params, some, Randomness(draw.posterior[:3], draw.durations[:3], draw.segment[:3], None))
+    alone = generate(params, some, Randomness(draw.posterior[:3], draw.durations[:3], draw.segment[:3], None))
     for name, found in alone.losses.items():
         assert np.isfinite(found.sum)
         np.testing.assert_allclose(everything.losses[name].sum, found.sum, rtol=1e-4)
         np.testing.assert_allclose(everything.losses[name].weight, found.weight)
 
 
-def test_padding_of_a_batch_changes_nothing(small):
+def test_padding_of_a_batch_changes_nothing(small, draw, generate):
     """The same rows in longer arrays: the same losses."""
-    task, model, params, batch = small
-    draw = jax.jit(lambda key: task.draw(batch, key, train=False))(jax.random.key(1))
-    run = jax.jit(lambda params, batch, random: task.generate(model.bind(params).voice, batch, random).losses)
+    _, _, params, batch = small
     wide = batch | {
         "waveforms": np.pad(batch["waveforms"], ((0, 0), (0, 700)), constant_values=0.3),
         "labels": np.pad(batch["labels"], ((0, 0), (0, 9)), constant_values=3),
@@ -147,9 +156,9 @@ def test_padding_of_a_batch_changes_nothing(small):
         draw.segment,
         None,
     )
-    narrow, padded = run(params, batch, draw), run(params, wide, wide_draw)
-    for name, found in narrow.items():
-        np.testing.assert_allclose(padded[name].mean(), found.mean(), rtol=1e-4)
+    narrow, padded = generate(params, batch, draw), generate(params, wide, wide_draw)
+    for name, found in narrow.losses.items():
+        np.testing.assert_allclose(padded.losses[name].mean(), found.mean(), rtol=1e-4)
 
 
 def updated(task, model, params, batch, optimizer, steps=1):
@@ -241,13 +250,12 @@ def test_impossible_settings():
         TtsTask(VitsConfig(rate=22_050), odd, FLOAT, text)
 
 
-def test_bfloat16_is_near(small):
+def test_bfloat16_is_near(small, draw, generate):
     """Convolutions and products in bfloat16; what sums and compares stays float32."""
-    task, model, params, batch = small
+    task, _, params, batch = small
     half = TtsTask(SMALL, experiment(), jnp.dtype("bfloat16"), task.vocabulary)
     half_model = FunctionalModel.abstract(half.build)
-    draw = jax.jit(lambda key: task.draw(batch, key, train=False))(jax.random.key(1))
-    whole = jax.jit(lambda *arrays: task.generate(model.bind(arrays[0]).voice, *arrays[1:]))(params, batch, draw)
+    whole = generate(params, batch, draw)
     near = jax.jit(lambda *arrays: half.generate(half_model.bind(arrays[0]).voice, *arrays[1:]))(params, batch, draw)
     for name in ("mel", "kl", "duration"):
         assert near.losses[name].sum.dtype == jnp.float32
