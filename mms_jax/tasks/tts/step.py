@@ -212,8 +212,11 @@ class TtsTask:
 
         def rest(params: Params, optimizer_state: optax.OptState):
             _, _, towards, found = jax.eval_shape(contest, params, optimizer_state)
-            zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (towards, found))
-            return params, optimizer_state, *zeros
+            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (towards, found))
+            # Their optimizer counts on, so that they join in at the learning rate that the voice has by then.
+            still = jax.tree.map(jnp.zeros_like, {DISCRIMINATORS: params[DISCRIMINATORS]})
+            _, optimizer_state = optimizer.update(still, optimizer_state, params)
+            return params, optimizer_state, *nothing
 
         if self.adversarial_from:
             contested = jax.lax.cond(step >= self.adversarial_from, contest, rest, params, optimizer_state)
