@@ -91,6 +91,7 @@ def test_step_is_the_same_on_an_explicit_mesh(tone_data, on_one_device):
     assert_same_step(one_step(experiment(tone_data, "asr"), "tensor", explicit=True)[0], on_one_device("asr"))
 
 
+@pytest.mark.slow
 def test_voices_step_is_the_same_on_eight_devices():
     """Voice and discriminators after one step, spread over data x fsdp, against one device."""
     rng = np.random.default_rng(0)

@@ -23,8 +23,8 @@ from mms_jax.models.vits.text_encoder import band_to_square, square_to_band
 FLOAT = jnp.dtype("float32")
 SMALL = VitsConfig(
     vocabulary=12, hidden=16, layers=2, mlp=24, latent=12, bins=129, posterior_layers=3, flow_layers=2, flows=2,
-    duration_flows=3, decoder_channels=16, upsample_rates=(4, 4), upsample_kernels=(8, 8), resblock_kernels=(3, 5),
-    resblock_dilations=((1, 3), (1, 3)), discriminator_width=64, periods=(2, 3), dropout=0.0, duration_dropout=0.0,
+    duration_flows=2, decoder_channels=16, upsample_rates=(4, 4), upsample_kernels=(8, 8), resblock_kernels=(3, 5),
+    resblock_dilations=((1,), (3,)), discriminator_width=64, periods=(2,), dropout=0.0, duration_dropout=0.0,
 )  # fmt: skip
 
 

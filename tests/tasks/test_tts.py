@@ -169,6 +169,7 @@ def updated(task, model, params, batch, optimizer, steps=1):
     return params, state, metrics
 
 
+@pytest.mark.slow
 def test_update_is_the_two_gradients(small):
     """One step of plain descent, against gradients taken in the open: first the discriminators', then the voice's.
 
