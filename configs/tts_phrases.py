@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.total_steps = 2050
     config.tts.geometry = "tiny"
     config.tts.flat_start = 500
-    # Discriminators cost half as much again as the rest, and teach little before the voice has learnt to speak.
+    # A step with discriminators takes nearly three times as long, and they teach little before the voice can speak.
     config.tts.adversarial_from = 1800
     config.input.corpora = ("spoken_phrases/reader:train",)
     config.input.eval_corpora = ("spoken_phrases/reader:test",)

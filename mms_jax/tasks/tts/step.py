@@ -123,7 +123,7 @@ class TtsTask:
         )
 
     def generate(
-        self, voice: Vits, batch: dict[str, Array], random: Randomness, evenness: Array | float = 0.0
+        self, voice: Vits, batch: dict[str, Array], random: Randomness, evenness: Array | None = None
     ) -> Generated:
         """Encodes recordings, aligns them with their texts, and generates a segment of each.
 
@@ -131,7 +131,7 @@ class TtsTask:
           voice: the module.
           batch: waveforms, lengths, labels (symbols with the blanks between), label_lengths, counted.
           random: from `draw`.
-          evenness: nats that the alignment loses for each frame and squared symbol off an even pace.
+          evenness: nats that the alignment loses for each frame and squared symbol off an even pace; None for nothing.
         """
         hop, config = self.model.hop, self.model
         text_key, duration_key = (None, None) if random.dropout is None else jax.random.split(random.dropout)
@@ -147,8 +147,10 @@ class TtsTask:
         mean, log_std = voice.posterior(spectrogram, frame_mask, None)
         latents = jnp.where(frame_mask[:, :, None], mean + random.posterior * jnp.exp(log_std), 0.0)
         prior_latents = voice.flow(latents, frame_mask, None)
-        uneven = off_diagonal(frames, symbols, frame_mask.shape[1], text.mask.shape[1])
-        symbol = monotonic_alignment(log_densities(prior_latents, text) - evenness * uneven**2, frames, symbols)
+        scores = log_densities(prior_latents, text)
+        if evenness is not None:
+            scores -= evenness * off_diagonal(frames, symbols, *scores.shape[1:]) ** 2
+        symbol = monotonic_alignment(scores, frames, symbols)
 
         start = jnp.floor(random.segment * (frames - self.segment // hop + 1)).astype(jnp.int32)
         start = jnp.maximum(start, 0)
@@ -199,7 +201,7 @@ class TtsTask:
         alignment is drawn to an even pace, less and less: as Gaussian mixtures are started flat in recognition.
         """
         random = self.draw(batch, key)
-        evenness = FLAT_START * jnp.maximum(0.0, 1.0 - step / self.flat_start) if self.flat_start else 0.0
+        evenness = FLAT_START * jnp.maximum(0.0, 1.0 - step / self.flat_start) if self.flat_start else None
 
         def generate(voice: Params):
             generated = self.generate(model.bind(params | {VOICE: voice}).voice, batch, random, evenness)
