@@ -1,24 +1,27 @@
 """Speaking beside transformers' VitsModel, with the same random weights of the published size: python -m tests.bench.speak
 
-Needs pip install -e .[peers]. End to end in float32 for sentences of about five seconds, and for the generator alone, in
-turn in one process, both with all cores; medians and ratios. --device cuda runs transformers on a GPU too.
+Needs pip install -e .[peers]. End to end in float32 for sentences of about five seconds, and for the generator alone,
+in turn, each in its own process with all cores; medians and ratios. --device cuda runs transformers on a GPU too.
 """
 
 import argparse
+import functools
+import importlib.metadata
 import pathlib
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from tests.bench.turns import Call, in_turn
+
 SECONDS = 5.0
+RATE, HOP = 16_000, 256  # of the published voices
 
 
-def make_voice(folder: pathlib.Path):
-    """transformers' VitsModel with weights that speak at a usual pace, saved, and its symbols."""
+def make_voice(folder: pathlib.Path) -> None:
+    """Saves transformers' VitsModel with weights that speak at a usual pace, and its symbols."""
     import json
 
     import torch
@@ -35,18 +38,6 @@ def make_voice(folder: pathlib.Path):
     letters += "".join(chr(0xE0 + number) for number in range(model.config.vocab_size - len(letters)))
     (folder / "vocab.json").write_text(json.dumps({letter: number for number, letter in enumerate(letters)}))
     (folder / "tokenizer_config.json").write_text(json.dumps({"add_blank": True, "phonemize": False}))
-    return model
-
-
-def in_turn(rounds: int, **calls: Callable[[], float]) -> dict[str, float]:
-    """The median of what each call returns, each called once before."""
-    for call in calls.values():
-        call()
-    values: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            values[name].append(call())
-    return {name: statistics.median(found) for name, found in values.items()}
 
 
 def report(title: str, median: dict[str, float]) -> None:
@@ -56,64 +47,107 @@ def report(title: str, median: dict[str, float]) -> None:
         print(f"  {name:<14}{value:8.2f} s of audio a second ({value / median['transformers']:.2f} times transformers)")
 
 
+def speech_of_transformers(folder: str, text: str, device: str) -> Call:
+    """Seconds of audio that VitsModel makes of a text in a second."""
+    import torch
+    import transformers
+
+    import mms_jax
+
+    symbols = torch.tensor([mms_jax.load_voice(folder).text.encode(text)], device=device)
+    model = transformers.VitsModel.from_pretrained(folder).eval().to(device)
+
+    def call() -> float:
+        begun = time.perf_counter()
+        with torch.no_grad():
+            waveform = model(symbols).waveform.cpu()
+        return waveform.shape[-1] / RATE / (time.perf_counter() - begun)
+
+    return call
+
+
+def our_speech(folder: str, text: str) -> Call:
+    """The same of ours."""
+    import mms_jax
+
+    voice = mms_jax.load_voice(folder)
+
+    def call() -> float:
+        begun = time.perf_counter()
+        return len(voice.speak(text).samples) / RATE / (time.perf_counter() - begun)
+
+    return call
+
+
+def generator_of_transformers(folder: str, latents: np.ndarray, device: str) -> Call:
+    """Seconds of audio that VitsModel's generator makes in a second."""
+    import torch
+    import transformers
+
+    model = transformers.VitsModel.from_pretrained(folder).eval().to(device)
+    channels_first = torch.from_numpy(latents.transpose(0, 2, 1).copy()).to(device)
+
+    def call() -> float:
+        begun = time.perf_counter()
+        with torch.no_grad():
+            model.decoder(channels_first).cpu()
+        return latents.shape[1] * HOP / RATE / (time.perf_counter() - begun)
+
+    return call
+
+
+def our_generator(folder: str, latents: np.ndarray) -> Call:
+    """The same of ours."""
+    import mms_jax
+
+    voice = mms_jax.load_voice(folder)
+    begin, end, speaker = np.asarray([0]), np.asarray([latents.shape[1]]), np.zeros(1, np.int32)
+
+    def call() -> float:
+        begun = time.perf_counter()
+        np.asarray(voice._generator(voice._params, latents, begin, end, speaker))
+        return latents.shape[1] * HOP / RATE / (time.perf_counter() - begun)
+
+    return call
+
+
+def text_of_five_seconds(folder: str) -> tuple[str, float]:
+    """As many letters as make about five seconds, and their seconds."""
+    import mms_jax
+
+    voice, rng = mms_jax.load_voice(folder), np.random.default_rng(0)
+    for length in range(60, 180, 5):
+        text = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz "), length)).strip().replace("  ", "a ")
+        seconds = len(voice.speak(text).samples) / RATE
+        if seconds >= SECONDS - 0.5:
+            break
+    return text, seconds
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu", help="of transformers: cpu or cuda")
     arguments = parser.parse_args()
-    import torch
-
-    import mms_jax
-
-    with tempfile.TemporaryDirectory() as scratch:
-        model = make_voice(pathlib.Path(scratch)).to(arguments.device)
-        voice = mms_jax.load_voice(scratch)
-    rng = np.random.default_rng(0)
-    letters = list("abcdefghijklmnopqrstuvwxyz ")
-    length = 60
-    while True:  # as many letters as make about five seconds
-        text = "".join(rng.choice(letters, length)).strip().replace("  ", "a ")
-        if len(voice.speak(text).samples) / 16_000 >= SECONDS - 0.5 or length > 180:
-            break
-        length += 5
-    symbols = torch.tensor([voice.text.encode(text)], device=arguments.device)
-
-    def ours() -> float:
-        begun = time.perf_counter()
-        audio = voice.speak(text)
-        return len(audio.samples) / 16_000 / (time.perf_counter() - begun)
-
-    def theirs() -> float:
-        begun = time.perf_counter()
-        with torch.no_grad():
-            waveform = model(symbols).waveform.cpu()
-        return waveform.shape[-1] / 16_000 / (time.perf_counter() - begun)
-
-    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; torch {torch.__version__} on {arguments.device}")
-    report(f"end to end, {len(text)} letters, {len(voice.speak(text).samples) / 16_000:.1f} s", in_turn(
-        arguments.rounds, transformers=theirs, mms_jax=ours,
-    ))  # fmt: skip
-
-    frames = 320
-    latents = rng.normal(size=(1, frames, 192)).astype(np.float32)
-    theirs_in = torch.from_numpy(latents.transpose(0, 2, 1).copy()).to(arguments.device)
-    edges = np.asarray([0]), np.asarray([frames])
-
-    def our_generator() -> float:
-        begun = time.perf_counter()
-        np.asarray(voice._generator(voice._params, latents, *edges, np.zeros(1, np.int32)))
-        return frames * 256 / 16_000 / (time.perf_counter() - begun)
-
-    def their_generator() -> float:
-        begun = time.perf_counter()
-        with torch.no_grad():
-            model.decoder(theirs_in).cpu()
-        return frames * 256 / 16_000 / (time.perf_counter() - begun)
-
-    report(
-        "generator alone, 5.1 s", in_turn(arguments.rounds, transformers=their_generator, mms_jax=our_generator)
-    )  # fmt: skip
+    rounds, device = arguments.rounds, arguments.device
+    print(f"jax {jax.__version__}; torch {importlib.metadata.version('torch')} on {device}")
+    with tempfile.TemporaryDirectory() as folder:
+        make_voice(pathlib.Path(folder))
+        text, seconds = text_of_five_seconds(folder)
+        speech = in_turn(
+            rounds,
+            transformers=functools.partial(speech_of_transformers, folder, text, device),
+            mms_jax=functools.partial(our_speech, folder, text),
+        )
+        report(f"end to end, {len(text)} letters, {seconds:.1f} s", speech)
+        latents = np.random.default_rng(0).normal(size=(1, 320, 192)).astype(np.float32)
+        generators = in_turn(
+            rounds,
+            transformers=functools.partial(generator_of_transformers, folder, latents, device),
+            mms_jax=functools.partial(our_generator, folder, latents),
+        )
+        report("generator alone, 5.1 s", generators)
 
 
 if __name__ == "__main__":

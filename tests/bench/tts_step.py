@@ -1,11 +1,13 @@
 """A training step of VITS beside the original's code: python -m tests.bench.tts_step CHECKOUT [--rows 4]
 
 Needs pip install -e .[peers] and librosa, and CHECKOUT, a copy of jaywalnut310/vits. The published geometry, the same
-shapes of batch, float32; both steps as their programs do them: alignment, both losses, both updates. In turn in one
-process, all cores; medians and the ratio. --device cuda runs the original on a GPU.
+shapes of batch, float32; both steps as their programs do them: alignment, both losses, both updates. In turn,
+each in its own process with all cores; medians and the ratio. --device cuda runs the original on a GPU.
 """
 
 import argparse
+import functools
+import importlib.metadata
 import sys
 import time
 
@@ -20,7 +22,7 @@ from mms_jax.optimizers import make_optimizer, one_for_each
 from mms_jax.tasks.tts.step import DISCRIMINATORS, VOICE, TtsTask
 from mms_jax.text.voice_text import VoiceText
 from tests.bench.monotonic import loops
-from tests.bench.speak import in_turn
+from tests.bench.turns import Call, in_turn
 
 SETTINGS = {
     "inter_channels": 192, "hidden_channels": 192, "filter_channels": 768, "n_heads": 2, "n_layers": 6,
@@ -30,7 +32,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def make_ours(batch: dict[str, np.ndarray]):
+def make_ours(batch: dict[str, np.ndarray]) -> Call:
     """A call that takes one step."""
     config = default_config()
     config.input.min_seconds = 0.6
@@ -58,7 +60,7 @@ def make_ours(batch: dict[str, np.ndarray]):
     return call
 
 
-def make_theirs(checkout: str, batch: dict[str, np.ndarray], device: str):
+def make_theirs(checkout: str, batch: dict[str, np.ndarray], device: str) -> Call:
     """The same of the original, its spectrograms computed in the step as ours are."""
     import types
 
@@ -132,7 +134,7 @@ def main() -> None:
     parser.add_argument("checkout")
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.096)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="cpu", help="of the original: cpu or cuda")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -144,15 +146,12 @@ def main() -> None:
         "label_lengths": np.full(arguments.rows, 120),
         "counted": np.ones(arguments.rows, bool),
     }
-    import torch
-
-    torch.manual_seed(0)
     median = in_turn(
         arguments.rounds,
-        original=make_theirs(arguments.checkout, batch, arguments.device),
-        mms_jax=make_ours(batch),
+        original=functools.partial(make_theirs, arguments.checkout, batch, arguments.device),
+        mms_jax=functools.partial(make_ours, batch),
     )
-    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}; torch {torch.__version__} on {arguments.device}")
+    print(f"jax {jax.__version__}; torch {importlib.metadata.version('torch')} on {arguments.device}")
     print(f"{arguments.rows} rows of {arguments.seconds} s, segments of 8,192 samples")
     for name, value in median.items():
         print(f"  {name:<10}{1 / value:8.2f} s a step ({value / median['original']:.2f} times as fast)")

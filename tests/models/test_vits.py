@@ -196,6 +196,26 @@ def test_convolutions_against_sums():
         np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("time, taps, stride, groups", [(21, 7, 4, 2), (16, 41, 4, 4), (5, 3, 1, 2), (9, 3, 8, 4)])
+def test_gradients_of_grouped_convolutions_are_xlas_own(time, taps, stride, groups):
+    rng = np.random.default_rng(8)
+    x = jnp.asarray(rng.normal(size=(2, time, 8)).astype(np.float32))
+    kernel = jnp.asarray(rng.normal(size=(taps, 8 // groups, 12)).astype(np.float32))
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride,), [(taps // 2, taps // 2)], feature_group_count=groups,
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )  # fmt: skip
+
+    expected, pull_back = jax.vjp(plain, x, kernel)
+    ours, our_pull_back = jax.vjp(lambda x, kernel: convolve(x, kernel, 1, stride, groups), x, kernel)
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+    gradient = jnp.asarray(rng.normal(size=expected.shape).astype(np.float32))
+    for one, other in zip(our_pull_back(gradient), pull_back(gradient)):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
 @pytest.mark.parametrize("taps, rate", [(8, 4), (4, 2), (4, 4), (7, 3)])
 def test_transposed_convolution_against_sums(taps, rate):
     rng = np.random.default_rng(6)

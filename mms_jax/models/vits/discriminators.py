@@ -16,7 +16,7 @@ class _Stack(nnx.Module):
 
     def __init__(self, layers: list[dict], last_taps: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.convs = nnx.List([Conv(**layer, normed=True, dtype=dtype, rngs=rngs) for layer in layers])
-        self.score = Conv(layers[-1]["outputs"], 1, last_taps, normed=True, dtype=dtype, rngs=rngs)
+        self.score = Conv(layers[-1]["outputs"], 1, last_taps, windowed=True, normed=True, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> list[Array]:
         """(batch, time, 1) -> the features after every convolution; the scores are the last of them."""
@@ -36,13 +36,13 @@ class Discriminators(nnx.Module):
         scale = [
             # The strided ones see four inputs a group.
             {"inputs": inputs, "outputs": outputs, "taps": taps, "stride": stride,
-             "groups": max(1, inputs // 4) if stride > 1 else 1}
+             **({"groups": max(1, inputs // 4)} if stride > 1 else {"windowed": True})}
             for inputs, outputs, taps, stride in zip(widths, widths[1:], (15, 41, 41, 41, 41, 5), (1, 4, 4, 4, 4, 1))
         ]  # fmt: skip
         self.scale = _Stack(scale, 3, dtype=dtype, rngs=rngs)
         folded = (1, width // 32, width // 8, width // 2, width, width)
         period = [
-            {"inputs": inputs, "outputs": outputs, "taps": 5, "stride": stride}
+            {"inputs": inputs, "outputs": outputs, "taps": 5, "stride": stride, "windowed": True}
             for inputs, outputs, stride in zip(folded, folded[1:], (3, 3, 3, 3, 1))
         ]
         self.periods = nnx.List([_Stack(period, 3, dtype=dtype, rngs=rngs) for _ in config.periods])

@@ -100,8 +100,8 @@ class _Layer(nnx.Module):
     def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.attention = _RelativeAttention(config, dtype=dtype, rngs=rngs)
         self.attention_norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
-        self.up = Conv(config.hidden, config.mlp, config.mlp_kernel, scanned=True, dtype=dtype, rngs=rngs)
-        self.down = Conv(config.mlp, config.hidden, config.mlp_kernel, scanned=True, dtype=dtype, rngs=rngs)
+        self.up = Conv(config.hidden, config.mlp, config.mlp_kernel, windowed=True, dtype=dtype, rngs=rngs)
+        self.down = Conv(config.mlp, config.hidden, config.mlp_kernel, windowed=True, dtype=dtype, rngs=rngs)
         self.mlp_norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
         self.rate = config.dropout
 

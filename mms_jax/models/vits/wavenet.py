@@ -14,7 +14,7 @@ class _Layer(nnx.Module):
     """One gated convolution: what goes on to the next layer, and what is summed as output, side by side."""
 
     def __init__(self, width: int, kernel: int, outputs: int, *, normed: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.gated = Conv(width, 2 * width, kernel, normed=normed, scanned=True, dtype=dtype, rngs=rngs)
+        self.gated = Conv(width, 2 * width, kernel, normed=normed, windowed=True, dtype=dtype, rngs=rngs)
         self.out = Conv(width, outputs, normed=normed, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array, condition: Array | float) -> Array:

@@ -1,0 +1,56 @@
+"""Measuring peers side by side: each in a process of its own, one after the other, several rounds."""
+
+import contextlib
+import multiprocessing
+import statistics
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+
+Call = Callable[[], float]
+
+
+def in_turn(rounds: int, **makers: Callable[[], Call]) -> dict[str, float]:
+    """Medians of what several calls return.
+
+    In one process peers slow each other down: a training step of 4.1 s took 5.4 s beside PyTorch's.
+
+    Args:
+      rounds: how often each is called, after a first call that is not counted.
+      **makers: picklable; each is called in its own process, and returns what is measured there.
+    """
+    values: dict[str, list[float]] = {name: [] for name in makers}
+    with contextlib.ExitStack() as stack:
+        calls = {name: stack.enter_context(_elsewhere(make)) for name, make in makers.items()}
+        for call in calls.values():
+            call()
+        for _ in range(rounds):
+            for name, call in calls.items():
+                values[name].append(call())
+    return {name: statistics.median(found) for name, found in values.items()}
+
+
+@contextlib.contextmanager
+def _elsewhere(make: Callable[[], Call]) -> Iterator[Call]:
+    """A call that another process carries out."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(make, there), daemon=True)
+    process.start()
+    there.close()
+
+    def call() -> float:
+        here.send(True)
+        return here.recv()
+
+    try:
+        yield call
+    finally:
+        here.close()
+        process.join()
+
+
+def _serve(make: Callable[[], Call], pipe: Connection) -> None:
+    call = make()
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            pipe.send(call())
