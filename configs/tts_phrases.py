@@ -5,12 +5,12 @@ python -m mms_jax.train --config=configs/tts_phrases.py --workdir=runs/voice
 python -m mms_jax.evaluate --config=configs/tts_phrases.py --workdir=runs/voice --config.tts.recogniser=runs/asr
 mms-jax speak "mkulima mzee anakumbuka hadithi nzuri" --model runs/voice --out voice.wav
 
-Measured after 2,050 updates (3.2 a second on two shared x86-64 cores, 1.2 with discriminators, two minutes of compiling), on
-36 sentences that were not trained on: mel difference 0.37 where the recordings' own latents are generated, mel-cepstral
-distortion 2.2 dB for spoken text; durations correlate 0.99 with the reader's and are 9 % long. The quickstart's recogniser
-hears the reader with 10.0 % CER and the voice with 42.5 %. A quarter of an hour without the flat start, discriminators from
-the first step on, had come to 7.4 dB and 75.9 %. Letters lie where the recogniser hears them (41 ms, median) after some 500
-updates; what is missing is the generator's, which had heard an hour of audio.
+Measured after 2,350 updates (3.0 a second on two shared x86-64 cores, 2.6 with discriminators, two minutes of compiling), on
+36 sentences that were not trained on: mel-cepstral distortion 2.1 dB for spoken text; durations correlate 0.995 with the
+reader's and are 9 % long. The quickstart's recogniser hears the reader with 10.0 % CER and the voice with 42.7 %. A quarter
+of an hour without the flat start, discriminators from the first step on, had come to 7.4 dB and 75.9 %; 2,050 updates to
+2.2 dB and 42.5 %. Letters lie where the recogniser hears them (41 ms, median) after some 500 updates; what is missing is the
+generator's, which had heard little more than an hour of audio.
 """
 
 from ml_collections import ConfigDict

@@ -127,7 +127,7 @@ def text_of_five_seconds(folder: str) -> tuple[str, float]:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", help="of transformers: cpu or cuda")
     arguments = parser.parse_args()
     rounds, device = arguments.rounds, arguments.device

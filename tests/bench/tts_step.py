@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("checkout")
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.096)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", help="of the original: cpu or cuda")
     arguments = parser.parse_args()
     rng = np.random.default_rng(0)
