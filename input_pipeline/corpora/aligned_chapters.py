@@ -102,7 +102,10 @@ class Selection:
             if chapter.verses:
                 self.splits.setdefault(chosen[name], []).append(chapter)
         if not self.splits:
-            raise CorpusError(f"{folder}: no verse is good enough\n{self.table}\nlower --min_score, or mend the texts")
+            raise CorpusError(
+                f"{folder}: no verse is good enough\n{self.table}\nlower --min_score where it is the score; where it is the "
+                "CER, verify with a better recogniser or raise --max_cer and --max_recording_cer; or mend the texts"
+            )
 
     def metadata(self) -> dict[str, Any]:
         """Hours by split and language, the recordings' checksums, and the rules."""
