@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.total_steps = 2350
     config.tts.geometry = "tiny"
     config.tts.flat_start = 500
-    # They teach little before the voice can speak, and a step takes four thirds of the time with them.
+    # They teach little before the voice can speak, and a step takes 15 to 40 % longer with them.
     config.tts.adversarial_from = 2100
     config.input.corpora = ("spoken_phrases/reader:train",)
     config.input.eval_corpora = ("spoken_phrases/reader:test",)

@@ -34,6 +34,7 @@ SETTINGS = {
 
 def make_ours(batch: dict[str, np.ndarray]) -> Call:
     """A call that takes one step."""
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}")
     config = default_config()
     config.input.min_seconds = 0.6
     config.optimizer.schedule = "constant"
@@ -86,6 +87,7 @@ def make_theirs(checkout: str, batch: dict[str, np.ndarray], device: str) -> Cal
     import models
 
     librosa.filters.mel = mel
+    torch.manual_seed(0)
     voice = models.SynthesizerTrn(38, 513, 32, **SETTINGS).to(device)
     discriminators = models.MultiPeriodDiscriminator().to(device)
     optimizers = [torch.optim.AdamW(m.parameters(), 2e-4, betas=(0.8, 0.99), eps=1e-9) for m in (voice, discriminators)]
@@ -151,7 +153,7 @@ def main() -> None:
         original=functools.partial(make_theirs, arguments.checkout, batch, arguments.device),
         mms_jax=functools.partial(make_ours, batch),
     )
-    print(f"jax {jax.__version__}; torch {importlib.metadata.version('torch')} on {arguments.device}")
+    print(f"torch {importlib.metadata.version('torch')} on {arguments.device}")
     print(f"{arguments.rows} rows of {arguments.seconds} s, segments of 8,192 samples")
     for name, value in median.items():
         print(f"  {name:<10}{1 / value:8.2f} s a step ({value / median['original']:.2f} times as fast)")

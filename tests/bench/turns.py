@@ -21,7 +21,7 @@ def in_turn(rounds: int, **makers: Callable[[], Call]) -> dict[str, float]:
     """
     values: dict[str, list[float]] = {name: [] for name in makers}
     with contextlib.ExitStack() as stack:
-        calls = {name: stack.enter_context(_elsewhere(make)) for name, make in makers.items()}
+        calls = {name: stack.enter_context(elsewhere(make)) for name, make in makers.items()}
         for call in calls.values():
             call()
         for _ in range(rounds):
@@ -32,16 +32,16 @@ def in_turn(rounds: int, **makers: Callable[[], Call]) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _elsewhere(make: Callable[[], Call]) -> Iterator[Call]:
-    """A call that another process carries out."""
+def elsewhere(make: Callable[[], Callable[..., float]]) -> Iterator[Callable[..., float]]:
+    """What `make`, which is picklable, returns; made and called in a process of its own."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(make, there), daemon=True)
     process.start()
     there.close()
 
-    def call() -> float:
-        here.send(True)
+    def call(*arguments: object) -> float:
+        here.send(arguments)
         return here.recv()
 
     try:
@@ -51,8 +51,8 @@ def _elsewhere(make: Callable[[], Call]) -> Iterator[Call]:
         process.join()
 
 
-def _serve(make: Callable[[], Call], pipe: Connection) -> None:
+def _serve(make: Callable[[], Callable[..., float]], pipe: Connection) -> None:
     call = make()
-    with contextlib.suppress(EOFError):
-        while pipe.recv():
-            pipe.send(call())
+    with contextlib.suppress(EOFError):  # the other end was closed: no more is asked
+        while True:
+            pipe.send(call(*pipe.recv()))

@@ -36,7 +36,7 @@ class Discriminators(nnx.Module):
         scale = [
             # The strided ones see four inputs a group.
             {"inputs": inputs, "outputs": outputs, "taps": taps, "stride": stride,
-             **({"groups": max(1, inputs // 4)} if stride > 1 else {"windowed": True})}
+             "groups": max(1, inputs // 4) if stride > 1 else 1, "windowed": stride == 1}
             for inputs, outputs, taps, stride in zip(widths, widths[1:], (15, 41, 41, 41, 41, 5), (1, 4, 4, 4, 4, 1))
         ]  # fmt: skip
         self.scale = _Stack(scale, 3, dtype=dtype, rngs=rngs)
