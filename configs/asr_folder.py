@@ -1,11 +1,11 @@
-"""A start for your own recordings: a folder and a table, prepared as in the README.
+"""A starting point for your own recordings: a folder and a table, prepared as in the README.
 
     python -m input_pipeline.prepare audio_folder --data_dir=data --name=mine --table=recordings/table.tsv --language=swh
     python -m mms_jax.train --config=configs/asr_folder.py --workdir=runs/mine
 
 The small model suits an accelerator, or two CPU cores and a night; on a laptop set --config.model.geometry=tiny. With a
-pretrained run of the same geometry, add --config.init_from=RUN. What to expect depends on the folder: an hour by one
-reader gives a recogniser of that reader.
+pretrained run of the same geometry, add --config.init_from=RUN. The accuracy depends on the recordings: an hour by
+one reader gives a recognizer of that reader.
 """
 
 from ml_collections import ConfigDict
@@ -15,8 +15,7 @@ from mms_jax.config import default_config
 
 def get_config() -> ConfigDict:
     """The experiment."""
-    config = default_config()
-    config.task = "asr"
+    config = default_config("asr")
     config.total_steps = 10_000
     config.model.geometry = "small"
     config.model.dropout = 0.1

@@ -11,12 +11,12 @@ from mms_jax.config import default_config
 
 def get_config() -> ConfigDict:
     """The experiment."""
-    config = default_config()
-    config.task = "asr"
+    config = default_config("asr")
     config.total_steps = 1700
     config.model.geometry = "tiny"
     config.input.bucket_seconds = (2.6, 4.0)
-    # Small batches: the wait before CTC begins to spell is counted in updates, not in hours of audio.
+    # Batches are small, since the first phase of CTC, in which only blanks are predicted, takes a number of updates,
+    # not of hours of audio.
     config.input.batch_seconds = 8.0
     config.masking.time_probability = 0.0
     config.masking.time_minimum = 0

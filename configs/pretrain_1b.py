@@ -1,9 +1,9 @@
-"""MMS's 1B encoder: as pretrain_300m, 3.5 hours of audio a batch (64 A100s in the paper), parameters sharded.
+"""MMS's 1B encoder: pretrain_300m with 3.5 hours of audio per batch (64 A100s in the paper) and sharded parameters.
 
     python -m mms_jax.train --config=configs/pretrain_1b.py --workdir=DIR --config.input.data_dir=DATA \
         --config.input.corpora='("audio_folder/one:train",)' --config.mesh.fsdp=8
 
-Not run here.
+This config has not been run here.
 """
 
 import importlib.util

@@ -4,7 +4,7 @@
         --config.input.data_dir=DATA --config.input.corpora='("audio_folder/one:train","audio_folder/two:train")'
 
 The paper used 2.3 hours of audio a batch on 48 A100s and a million updates. The peak learning rate is not published; 5e-3
-is fairseq's for its large LibriVox model. Not run here.
+is fairseq's for its large LibriVox model. This config has not been run here.
 """
 
 from ml_collections import ConfigDict
@@ -14,8 +14,7 @@ from mms_jax.config import default_config
 
 def get_config() -> ConfigDict:
     """The experiment."""
-    config = default_config()
-    config.task = "pretrain"
+    config = default_config("pretrain")
     config.total_steps = 1_000_000
     config.compute_dtype = "bfloat16"
     config.model.geometry = "300m"

@@ -1,4 +1,4 @@
-"""Pretrains a tiny wav2vec 2.0 on the shipped corpus, transcripts unseen.
+"""Pretrains a tiny wav2vec 2.0 model on the shipped corpus, without its transcripts.
 
 python -m input_pipeline.prepare spoken_phrases --data_dir=data
 python -m mms_jax.train --config=configs/pretrain_phrases.py --workdir=runs/pretrain
@@ -12,12 +12,11 @@ from mms_jax.config import default_config
 
 def get_config() -> ConfigDict:
     """The experiment."""
-    config = default_config()
-    config.task = "pretrain"
+    config = default_config("pretrain")
     config.total_steps = 250
     config.model.geometry = "tiny"
-    # A few minutes are far too short for extractor, quantiser and encoder to find targets that are both diverse and
-    # predictable: they flatten the codes or collapse them. Here the targets stand still and the encoder learns alone.
+    # A few minutes are far too short for extractor, quantizer and encoder to learn targets that are both diverse and
+    # predictable: they flatten the codes or collapse them. Here the targets are fixed, and only the encoder learns.
     config.model.feature_gradient_scale = 0.0
     config.optimizer.freeze = ("quantizer:-1", "project_target:-1", "backbone/feature_norm:-1")
     config.masking.time_probability = 0.5

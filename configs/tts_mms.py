@@ -4,9 +4,10 @@
     python -m mms_jax.train --config=configs/tts_mms.py --workdir=runs/voice
     python -m mms_jax.train --config=configs/tts_mms.py --workdir=runs/tuned --config.init_from=FOLDER_WITH_G_AND_D
 
-Accelerators: MMS trained for 100,000 steps of 512 utterances on eight V100; fine-tuning from one of its voices, with the
-discriminators of its full_model archive, takes some thousand steps of 32. A batch of `batch_seconds` fits 40 GB in
-bfloat16. Not run to its end here; what the small sibling configs/tts_phrases.py reaches stands there.
+It is for accelerators: MMS trained for 100,000 steps of 512 utterances on eight V100s; fine-tuning from one of its
+voices, with the discriminators of its full_model archive, takes some thousand steps of 32. A batch of `batch_seconds`
+fits 40 GB in bfloat16. It has not been run to its end; the docstring of configs/tts_phrases.py gives the scores of that
+smaller voice.
 """
 
 from ml_collections import ConfigDict
@@ -16,11 +17,10 @@ from mms_jax.config import default_config
 
 def get_config() -> ConfigDict:
     """The experiment."""
-    config = default_config()
-    config.task = "tts"
+    config = default_config("tts")
     config.total_steps = 100_000
     config.compute_dtype = "bfloat16"
-    config.tts.geometry = "mms"
+    config.model.geometry = "mms"
     config.input.corpora = ("voice/mine:train",)
     config.input.eval_corpora = ("voice/mine:validation",)
     config.input.bucket_seconds = (4.8, 6.4, 8.0, 9.6, 11.2, 12.8, 14.4, 16.0)  # the original's, in seconds

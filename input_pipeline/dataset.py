@@ -1,19 +1,44 @@
-"""From `config.input` to plans and decoders."""
+"""Makes plans and decoders from `config.input`."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from input_pipeline.corpora.storage import Corpus, CorpusError, as_text, open_corpus
+from input_pipeline.corpora.storage import Corpus, as_text, open_corpus
 from input_pipeline.decode import Decoder
-from input_pipeline.plan import EvaluationPlan, TrainingPlan, make_table, sampling_weights
+from input_pipeline.plan import EvaluationPlan, Table, TrainingPlan, make_table, sampling_weights
+from mms_jax.errors import CorpusError
 from mms_jax.text.normalize import normalize
-from mms_jax.text.vocabulary import Vocabulary
-from mms_jax.text.voice_text import Labels, VoiceText
+from mms_jax.text.tokenizer import Tokenizer
 
 SHORTEST_FRAME = 0.025  # seconds; shorter recordings have no frame
+
+
+@dataclasses.dataclass(frozen=True)
+class DataNeeds:
+    """The requirements of a task on its data.
+
+    Attributes:
+      tokenizer: turns languages and transcripts into numbers; None for unlabeled speech.
+      transcripts: whether batches hold labels, where there is a tokenizer; utterances without transcript are then left
+        out. False for tasks that need no more than the language.
+      crop: whether recordings longer than the last bucket are cropped in training; otherwise they are left out.
+      waveform_epsilon: added to the variance when waveforms are normalized; None leaves them as they were recorded. It
+        equals the model's, so that training, evaluation and inference normalize in the same way.
+    """
+
+    tokenizer: Tokenizer | None = None
+    transcripts: bool = True
+    crop: bool = False
+    waveform_epsilon: float | None = None
+
+    @property
+    def labels(self) -> Tokenizer | None:
+        """The tokenizer, where transcripts become labels; otherwise None."""
+        return self.tokenizer if self.transcripts else None
 
 
 def open_corpora(names: Sequence[str], data_dir: str) -> list[Corpus]:
@@ -31,52 +56,35 @@ def open_corpora(names: Sequence[str], data_dir: str) -> list[Corpus]:
     return corpora
 
 
-def corpus_vocabulary(corpora: Sequence[Corpus]) -> Vocabulary:
-    """The vocabulary that writes the transcripts of all corpora."""
+def corpus_alphabets(corpora: Sequence[Corpus]) -> dict[str, str]:
+    """The characters of each language's transcripts, over all corpora, sorted."""
     alphabets: dict[str, str] = {}
     for corpus in corpora:
         for language, letters in corpus.index.alphabets.items():
             alphabets[language] = "".join(sorted(set(alphabets.get(language, "") + letters)))
-    return Vocabulary.from_alphabets(alphabets)
-
-
-def corpus_voice(corpora: Sequence[Corpus], *, uroman: bool) -> VoiceText:
-    """The symbols of a voice that is trained on these corpora.
-
-    Raises:
-      CorpusError: they are in several languages.
-    """
-    alphabets = corpus_vocabulary(corpora).alphabets
-    if len(alphabets) != 1:
-        raise CorpusError(
-            f"config.input.corpora: a voice speaks one language, these hold {', '.join(alphabets)}; choose one "
-            "recording with python -m input_pipeline.prepare voice"
-        )
-    [(language, characters)] = alphabets.items()
-    return VoiceText.from_characters(characters, language, uroman=uroman)
+    return alphabets
 
 
 def training_data(
-    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: Labels | None, seed: int, *, epsilon: float | None
+    config: ConfigDict, corpora: Sequence[Corpus], needs: DataNeeds, seed: int
 ) -> tuple[TrainingPlan, Decoder]:
     """The plan and decoder of a training run.
 
     Args:
       config: `config.input`.
       corpora: opened.
-      vocabulary: None where the task needs no transcripts; recordings longer than the last bucket are then cropped,
-        otherwise dropped.
+      needs: of the task.
       seed: of the order and the crops.
-      epsilon: of the normalisation of waveforms, see Decoder.
     """
+    labels = needs.labels
     table = make_table(
         [corpus.index for corpus in corpora],
         buckets=tuple(config.bucket_seconds),
         min_seconds=config.min_seconds,
-        crop=vocabulary is None,
-        need_text=vocabulary is not None,
+        crop=needs.crop,
+        need_text=labels is not None,
         max_characters=config.max_characters,
-        positions=vocabulary.positions if vocabulary is not None else int,
+        positions=labels.positions if labels is not None else int,
     )
     if table.dropped:
         logging.info("%d utterances are too long, too short or without transcript, and left out", table.dropped)
@@ -84,39 +92,50 @@ def training_data(
     plan = TrainingPlan(
         table, weights, batch_seconds=config.batch_seconds, rows_multiple=config.rows_multiple, seed=seed
     )
-    sources = [corpus.source for corpus in corpora]
-    return plan, Decoder(table, sources, vocabulary, epsilon=epsilon, seed=seed, noise=config.noise)
+    return plan, _decoder(table, corpora, needs, seed=seed, noise=config.noise)
 
 
-def evaluation_data(
-    config: ConfigDict, corpora: Sequence[Corpus], vocabulary: Labels | None, *, epsilon: float | None
-) -> tuple[EvaluationPlan, Decoder]:
+def evaluation_data(config: ConfigDict, corpora: Sequence[Corpus], needs: DataNeeds) -> tuple[EvaluationPlan, Decoder]:
     """The plan and decoder of an evaluation: every utterance, whole, once.
 
     Args:
       config: `config.input`; buckets are added until the longest utterance fits.
       corpora: opened.
-      vocabulary: None where the task needs no transcripts.
-      epsilon: of the normalisation of waveforms, see Decoder.
+      needs: of the task.
     """
     longest = max(float(corpus.index.seconds.max()) for corpus in corpora)
     buckets = list(config.bucket_seconds)
     while buckets[-1] < longest:
         buckets.append(buckets[-1] * 2)
+    labels = needs.labels
     table = make_table(
         [corpus.index for corpus in corpora],
         buckets=tuple(buckets),
         min_seconds=SHORTEST_FRAME,
         crop=False,
-        need_text=vocabulary is not None,
-        positions=vocabulary.positions if vocabulary is not None else int,
+        need_text=labels is not None,
+        positions=labels.positions if labels is not None else int,
     )
     plan = EvaluationPlan(table, batch_seconds=config.batch_seconds, rows_multiple=config.rows_multiple)
-    return plan, Decoder(table, [corpus.source for corpus in corpora], vocabulary, epsilon=epsilon, seed=0)
+    return plan, _decoder(table, corpora, needs, seed=0)
+
+
+def _decoder(
+    table: Table, corpora: Sequence[Corpus], needs: DataNeeds, *, seed: int, noise: Sequence[float] = ()
+) -> Decoder:
+    return Decoder(
+        table,
+        [corpus.source for corpus in corpora],
+        needs.tokenizer,
+        transcripts=needs.labels is not None,
+        epsilon=needs.waveform_epsilon,
+        seed=seed,
+        noise=noise,
+    )
 
 
 def references(plan: EvaluationPlan, corpora: Sequence[Corpus], items: Sequence[int]) -> tuple[list[str], list[str]]:
-    """The normalised transcripts and languages of some utterances of a plan."""
+    """The normalized transcripts and languages of some utterances of a plan."""
     records = [corpora[plan.table.corpus[item]].source[int(plan.table.record[item])] for item in items]
     return [normalize(as_text(record["text"])) for record in records], [
         as_text(record["language"]) for record in records

@@ -1,25 +1,33 @@
 """Batches, decoded ahead of the step that needs them."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import grain
-import numpy as np
 from absl import flags
 
-from input_pipeline.decode import Decoder
+from input_pipeline.decode import Batch, Decoder
 from input_pipeline.plan import EvaluationPlan, TrainingPlan
 
-Arrays = dict[str, np.ndarray]
+
+class BatchIterator(Protocol):
+    """Decoded batches; `close` ends the threads or processes that decode them."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def __next__(self) -> Batch: ...
+
+    def close(self) -> None: ...
 
 
 class _Load:
-    """Step number -> this process's rows, decoded. A class, so that it can be sent to worker processes."""
+    """Step number -> this process's decoded rows. It is a class, so that it can be sent to worker processes."""
 
     def __init__(self, plan: TrainingPlan | EvaluationPlan, decoder: Decoder, process: int, processes: int):
         self._plan, self._decoder = plan, decoder
         self._process, self._processes = process, processes
 
-    def __call__(self, step: int) -> Arrays:
+    def __call__(self, step: int) -> Batch:
         batch = self._plan.batch(int(step))
         rows = len(batch.items) // self._processes
         return self._decoder(batch, slice(self._process * rows, (self._process + 1) * rows))
@@ -35,13 +43,13 @@ def load_batches(
     prefetch: int = 2,
     process: int = 0,
     processes: int = 1,
-) -> Iterator[Arrays]:
+) -> BatchIterator:
     """Yields batches start, start + 1, ..., stop - 1 of a plan, in order.
 
     Args:
-      plan: says who is in each batch.
+      plan: of the batches.
       decoder: reads them.
-      start, stop: batch numbers; resuming is nothing more than another start.
+      start, stop: batch numbers; a resumed run differs only in its start.
       workers: decoding processes; 0 decodes in two threads of this process, which suffices for a few CPU cores, since
         FLAC is decoded outside the interpreter's lock.
       prefetch: batches decoded ahead (by each worker).

@@ -1,8 +1,8 @@
-"""Who is in batch k: a pure function of the seed and k, the same on every host and after every restart.
+"""The utterances of batch k: a pure function of the seed and k, the same on every host and after every restart.
 
 Utterances are grouped by corpus, language and length bucket. Corpora are drawn with p ~ (hours share)^beta_corpus, and
-languages within a corpus with p ~ (hours share)^beta_language (MMS, section 2.2). A batch holds one bucket's length, and
-as many rows as make the wanted seconds of audio, so that few shapes are ever compiled.
+languages within a corpus with p ~ (hours share)^beta_language (MMS, section 2.2). A batch has the length of one
+bucket, and as many rows as fit the configured seconds of audio, so that few shapes are compiled.
 """
 
 import dataclasses
@@ -11,16 +11,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from input_pipeline.corpora.storage import CorpusError, Index
+from input_pipeline.corpora.storage import Index
 from mms_jax.audio.waveform import SAMPLE_RATE
+from mms_jax.errors import CorpusError
 
 
 @dataclasses.dataclass(frozen=True)
-class Batch:
+class PlannedBatch:
     """One global batch, before any audio is read.
 
     Attributes:
-      step: which batch; also the seed of the random crops.
+      step: the number of the batch; also part of the seed of the random crops.
       samples: static length of its rows.
       labels: static length of its label rows.
       items: int (rows,), positions in the plan's tables; -1 for a row that is padding.
@@ -44,7 +45,7 @@ class Table:
       bucket: int (utterances,), the shortest bucket that holds it (or a crop of it).
       buckets: seconds of each bucket, ascending.
       labels: int (buckets,), label positions that the longest transcript of the bucket needs.
-      dropped: utterances left out for their length or for want of a transcript.
+      dropped: number of utterances left out for their length or a missing transcript.
     """
 
     corpus: np.ndarray
@@ -70,22 +71,22 @@ def make_table(
     max_characters: int = 0,
     positions: Callable[[int], int] = int,
 ) -> Table:
-    """Lists the utterances that can be trained on or evaluated.
+    """Lists the utterances that are usable for training or evaluation.
 
     Args:
-      indexes: one a corpus.
+      indexes: one per corpus.
       buckets: lengths in seconds, ascending.
       min_seconds: shorter utterances are dropped.
       crop: utterances longer than the last bucket are kept, to be cropped; otherwise they are dropped.
       need_text: utterances without transcript are dropped.
       max_characters: utterances with longer transcripts are dropped; 0 for no limit.
-      positions: label positions that so many characters need.
+      positions: from a number of characters to the number of label positions that they need.
 
     Raises:
       CorpusError: nothing is left, or the buckets are not ascending.
     """
-    if not buckets or list(buckets) != sorted(set(buckets)):
-        raise CorpusError(f"config.input.bucket_seconds={buckets} must be ascending and not empty")
+    if not buckets or list(buckets) != sorted(set(buckets)) or buckets[0] <= 0:
+        raise CorpusError(f"config.input.bucket_seconds={buckets} must be ascending, above 0 and not empty")
     corpus = np.concatenate([np.full(len(index), number) for number, index in enumerate(indexes)])
     record = np.concatenate([np.arange(len(index)) for index in indexes])
     seconds = np.concatenate([index.seconds for index in indexes]).astype(np.float64)
@@ -97,7 +98,8 @@ def make_table(
     if not keep.any():
         raise CorpusError(
             f"none of {len(keep)} utterances is usable: they last {seconds.min():.2f} to {seconds.max():.2f} s, and "
-            f"config.input allows {min_seconds} to {buckets[-1]} s" + (" and wants a transcript" if need_text else "")
+            f"config.input allows {min_seconds} to {buckets[-1]} s"
+            + (" and a transcript is needed" if need_text else "")
         )
     bucket = np.minimum(np.searchsorted(buckets, seconds[keep]), len(buckets) - 1)
     longest = [int(characters[keep][bucket == number].max(initial=1)) for number in range(len(buckets))]
@@ -114,7 +116,7 @@ def make_table(
 
 
 def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) -> np.ndarray:
-    """How often each utterance is drawn, relative to the others.
+    """The relative frequency with which each utterance is drawn.
 
     Args:
       table: the utterances.
@@ -132,7 +134,7 @@ def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) 
         members = [inside & (table.language == language) for language in languages]
         hours = np.asarray([table.seconds[member].sum() for member in members])
         for member, language_share in zip(members, _tempered(hours, beta_language)):
-            # Shares are of hours, so that an utterance is drawn in proportion to what it adds to them.
+            # Shares are of hours, so that an utterance is drawn in proportion to its length.
             weights[member] = corpus_share * language_share / table.seconds[member].sum()
     return weights / weights.sum()
 
@@ -146,8 +148,8 @@ class TrainingPlan:
     """An endless sequence of batches.
 
     An epoch draws about as many utterances as there are, by systematic sampling over a fresh permutation: an utterance
-    of weight w comes floor(w n) or ceil(w n) times, so with natural shares each comes once. Every epoch has the same
-    number of batches, which is what lets batch k be computed without those before it.
+    of weight w occurs floor(w n) or ceil(w n) times, so with natural shares each occurs once. Every epoch has the same
+    number of batches, so that batch k can be computed without those before it.
 
     Attributes:
       table: the utterances.
@@ -163,7 +165,7 @@ class TrainingPlan:
           batch_seconds: audio in a batch, padding included.
           rows_multiple: rows of every batch are a multiple of this; the mesh's data axes must divide it. It is part of
             the config, not taken from the devices, so that the order does not depend on them.
-          seed: of everything random here.
+          seed: of all random draws.
         """
         self.table = table
         self._seed = seed
@@ -176,12 +178,12 @@ class TrainingPlan:
         self._counts = [max(1, round(n / rows)) if n > 0 else 0 for n, rows in zip(drawn, self._rows)]
         self.batches = sum(self._counts)
 
-    def batch(self, step: int) -> Batch:
-        """Batch number `step`, from 0, of `batches` an epoch."""
+    def batch(self, step: int) -> PlannedBatch:
+        """PlannedBatch number `step`, counted from 0; an epoch has `batches` of them."""
         epoch, position = divmod(step, self.batches)
         bucket, items = self._epoch(epoch)[position]
         table = self.table
-        return Batch(step, int(table.buckets[bucket] * SAMPLE_RATE), int(table.labels[bucket]), items)
+        return PlannedBatch(step, int(table.buckets[bucket] * SAMPLE_RATE), int(table.labels[bucket]), items)
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a plan lives as long as the program)
     def _epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
@@ -209,7 +211,7 @@ class EvaluationPlan:
 
     Attributes:
       table: the utterances.
-      batches: how many there are.
+      batches: the number of batches.
     """
 
     def __init__(self, table: Table, *, batch_seconds: float, rows_multiple: int):
@@ -223,10 +225,10 @@ class EvaluationPlan:
                 self._batches.append((bucket, np.pad(items, (0, rows - len(items)), constant_values=-1)))
         self.batches = len(self._batches)
 
-    def batch(self, step: int) -> Batch:
-        """Batch number `step`, 0 <= step < batches."""
+    def batch(self, step: int) -> PlannedBatch:
+        """PlannedBatch number `step`, 0 <= step < batches."""
         bucket, items = self._batches[step]
-        return Batch(step, int(self.table.buckets[bucket] * SAMPLE_RATE), int(self.table.labels[bucket]), items)
+        return PlannedBatch(step, int(self.table.buckets[bucket] * SAMPLE_RATE), int(self.table.labels[bucket]), items)
 
 
 def _rebuild(kind, fields):

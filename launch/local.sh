@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Everything on this machine, with its own set-up. Needs Python 3.11 or newer and nothing else.
+# Runs everything on this machine, in its own environment. It needs Python 3.11 or newer and nothing else.
 #
 #   launch/local.sh setup              virtual environment in .venv, packages at the versions of constraints.txt
-#   launch/local.sh test [ARGS]        set-up, linters, tests (ARGS go to pytest: launch/local.sh test -m "not slow")
-#   launch/local.sh quickstart [DIR]   set-up, then corpus, pretraining, fine-tuning, evaluation, use; results in DIR;
+#   launch/local.sh test [ARGS]        setup, linters, tests (ARGS go to pytest: launch/local.sh test -m "not slow")
+#   launch/local.sh quickstart [DIR]   setup, then corpus, pretraining, fine-tuning, evaluation, use; results in DIR;
 #                                      with --tts a small voice too
 #
 # PYTHON=python3.12 chooses the interpreter.
@@ -36,7 +36,7 @@ setup() {
   python=$(find_python)
   echo "setting up .venv with $("$python" --version) (a few minutes)"
   [ -x .venv/bin/python ] || "$python" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm,plots,dev]'
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm,plots,docs,dev]'
   cat constraints.txt pyproject.toml > "$stamp"
 }
 
@@ -52,6 +52,6 @@ command=${1:-}
 case "$command" in
   setup) setup ;;
   test) setup && run_tests "$@" ;;
-  quickstart) setup && .venv/bin/python launch/quickstart.py "$@" ;;
+  quickstart) setup && exec .venv/bin/python -m launch.quickstart "$@" ;;
   *) sed -n '2,10s/^# \{0,1\}//p' "$0"; [ "$command" = help ] || exit 2 ;;
 esac

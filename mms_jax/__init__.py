@@ -8,119 +8,75 @@ voice.speak("habari ya asubuhi", seed=0)
 mms_jax.align("chapter.mp3", ["verse one", "verse two"], language="swh", model=asr)
 """
 
-import os
-import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mms_jax.alignment.spans import Verse
-    from mms_jax.encoders import Encoder, Identifier
-    from mms_jax.recognizer import Recognizer
-    from mms_jax.voice import Voice
+    from mms_jax.alignment.api import align
+    from mms_jax.alignment.spans import AlignedWord, Span, Verse
+    from mms_jax.decoding.beam import BeamSettings
+    from mms_jax.decoding.timestamps import Word
+    from mms_jax.errors import MmsError
+    from mms_jax.inference.encoder import Encoder
+    from mms_jax.inference.identifier import Identification, Identifier
+    from mms_jax.inference.load import load, load_identifier, load_recognizer, load_voice
+    from mms_jax.inference.recognizer import Recognizer, Transcript
+    from mms_jax.inference.synthesizer import Audio, Synthesizer
+
+__version__ = "0.2.0"
+
+# Loaded when asked for, so that programs that need only `mms_jax.audio` load no JAX, and --help none either.
+_HOMES = {
+    "AlignedWord": "mms_jax.alignment.spans",
+    "Audio": "mms_jax.inference.synthesizer",
+    "BeamSettings": "mms_jax.decoding.beam",
+    "Encoder": "mms_jax.inference.encoder",
+    "Identification": "mms_jax.inference.identifier",
+    "Identifier": "mms_jax.inference.identifier",
+    "MmsError": "mms_jax.errors",
+    "Recognizer": "mms_jax.inference.recognizer",
+    "Span": "mms_jax.alignment.spans",
+    "Synthesizer": "mms_jax.inference.synthesizer",
+    "Transcript": "mms_jax.inference.recognizer",
+    "Verse": "mms_jax.alignment.spans",
+    "Word": "mms_jax.decoding.timestamps",
+    "align": "mms_jax.alignment.api",
+    "load": "mms_jax.inference.load",
+    "load_identifier": "mms_jax.inference.load",
+    "load_recognizer": "mms_jax.inference.load",
+    "load_voice": "mms_jax.inference.load",
+}
+
+__all__ = [
+    "AlignedWord",
+    "Audio",
+    "BeamSettings",
+    "Encoder",
+    "Identification",
+    "Identifier",
+    "MmsError",
+    "Recognizer",
+    "Span",
+    "Synthesizer",
+    "Transcript",
+    "Verse",
+    "Word",
+    "__version__",
+    "align",
+    "load",
+    "load_identifier",
+    "load_recognizer",
+    "load_voice",
+]
 
 
-def align(
-    file: str | os.PathLike, lines: Sequence[str], *, language: str, model: "Recognizer | str | os.PathLike"
-) -> "list[Verse]":
-    """Finds every verse, word and character of a text in its recording.
-
-    Args:
-      file: a recording of any format, rate and length.
-      lines: its text, one verse a line.
-      language: ISO 639-3. A model that reads romanised text and knows no languages takes any.
-      model: a CTC recogniser, or what `load` takes for one.
-
-    Returns:
-      For each line a span with text, start and end in seconds, score, and its words; see mms_jax.alignment.spans.
-
-    Raises:
-      AudioError: the recording cannot be used. AlignmentError: the text cannot; the message says why.
-      CheckpointError: the model is none, or does not recognise speech. ValueError: it does not know the language.
-    """
-    from mms_jax.alignment.chapters import align_chapters
-
-    if isinstance(model, str | os.PathLike):
-        model = load_recognizer(model, [language])
-    [result] = align_chapters(model, [str(file)], [lines], language)
-    if isinstance(result, Exception):
-        raise result
-    return result.verses
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mms_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
 
 
-def load(
-    model: str | os.PathLike, *, languages: Sequence[str] | None = None, dtype: str = "float32"
-) -> "Recognizer | Identifier | Encoder | Voice":
-    """Loads a recogniser, an identifier, an encoder or a voice; what the model is decides.
-
-    Args:
-      model: the folder of a run of `mms_jax.train`, or of one of its checkpoints; a folder that Hugging Face's
-        `save_pretrained` wrote; a .pt file of fairseq; a voice of the original's code, G_STEPS.pth; a Hugging Face
-        repository, OWNER/NAME; or the folder that `mms-jax export` wrote, which holds its languages and dtype already.
-      languages: of a recogniser with language adapters, those to hold.
-      dtype: in which the encoder computes: "float32", or "bfloat16" on accelerators.
-
-    Raises:
-      CheckpointError, ConversionError: nothing there that can be read. ValueError: an unknown language.
-    """
-    # Imported here, so that workers which need only `mms_jax.audio` do not load JAX, and exported models no model code.
-    from mms_jax.interop import stablehlo
-
-    path = pathlib.Path(model).expanduser()
-    if stablehlo.is_folder(path):
-        return stablehlo.load_program(path)
-
-    import jax.numpy as jnp
-
-    from mms_jax.encoders import Encoder, Identifier
-    from mms_jax.loading import find_model, voice_of
-    from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-    from mms_jax.recognizer import Recognizer, scorer
-    from mms_jax.text.vocabulary import vocabulary_from_json
-    from mms_jax.windowed import for_inference
-
-    stored = find_model(model, languages)
-    description = stored.description
-    if description["task"] == "tts":
-        return voice_of(stored, dtype)
-    config = for_inference(Wav2Vec2Config.from_json(description["model"]))
-    match description["task"]:
-        case "asr":
-            vocabulary = vocabulary_from_json(description["vocabulary"])
-            return Recognizer(config, vocabulary, stored.params, scorer(config, vocabulary, jnp.dtype(dtype)))
-        case "lid":
-            return Identifier(config, description, stored.params, jnp.dtype(dtype))
-    return Encoder(config, stored.params, jnp.dtype(dtype))
-
-
-def load_recognizer(model: str | os.PathLike, languages: Sequence[str]) -> "Recognizer":
-    """Loads a recogniser for some languages, see `load`.
-
-    Raises:
-      CheckpointError: nothing there, or a model of another kind.
-    """
-    from mms_jax.errors import CheckpointError
-    from mms_jax.recognizer import Recognizer
-
-    loaded = load(model, languages=languages)
-    if not isinstance(loaded, Recognizer):
-        raise CheckpointError(
-            f"{model} does not recognise speech; fine-tune it first: python -m mms_jax.train "
-            f"--config=configs/asr_phrases.py --workdir=DIR --config.init_from={model}"
-        )
-    return loaded
-
-
-def load_voice(model: str | os.PathLike) -> "Voice":
-    """Loads a voice, see `load`.
-
-    Raises:
-      CheckpointError: nothing there, or a model of another kind.
-    """
-    from mms_jax.errors import CheckpointError
-    from mms_jax.voice import Voice
-
-    loaded = load(model)
-    if not isinstance(loaded, Voice):
-        raise CheckpointError(f"{model} is no voice; take one, such as facebook/mms-tts-swh, or a run of a tts config")
-    return loaded
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

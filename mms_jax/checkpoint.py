@@ -1,43 +1,43 @@
-"""Orbax checkpoints; nothing else in the project talks to Orbax.
+"""Orbax checkpoints; no other module of the project uses Orbax.
 
 WORKDIR/checkpoints/STEP holds three entries:
 
-  params  the parameters, a dict of arrays: all that inference loads
-  train   optimizer state and step: what resuming needs besides. Randomness and data order are functions of the step.
-  model   JSON: task, model config, vocabulary, languages; enough to rebuild the model
+  params  the parameters, a dict of arrays; inference loads these and no other arrays
+  train   optimizer state and step, for resuming. Randomness and data order are functions of the step.
+  model   JSON: kind, task, geometry, vocabulary, languages; enough to rebuild the model
 """
 
 import contextlib
 import dataclasses
 import errno
-import json
 import logging as python_logging
 import os
 import pathlib
 import shutil
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import jax
 from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from mms_jax.errors import CheckpointError
+from mms_jax.models.description import Description, upgraded
 
 PyTree = Any
 FOLDER = "checkpoints"
 
 
 class Checkpoints:
-    """The checkpoints of one run: saved asynchronously, the newest kept, a damaged one passed over."""
+    """The checkpoints of one run, saved asynchronously; the newest are kept, and damaged ones are skipped."""
 
     def __init__(self, workdir: str | pathlib.Path, *, keep: int = 2, keep_every: int | None = None):
-        """Opens WORKDIR/checkpoints, made if it is not there.
+        """Opens WORKDIR/checkpoints, and creates it if it does not exist.
 
         Args:
           workdir: the run's folder.
-          keep: newest checkpoints that are kept; at least 2, so that a damaged one has one before it.
-          keep_every: checkpoints of these steps are kept for good.
+          keep: number of newest checkpoints that are kept; at least 2, so that a damaged one has a predecessor.
+          keep_every: checkpoints at multiples of this step are kept permanently.
         """
         self._directory = pathlib.Path(workdir).expanduser().resolve() / FOLDER
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -53,14 +53,14 @@ class Checkpoints:
 
     @property
     def steps(self) -> list[int]:
-        """The complete checkpoints, oldest first."""
+        """The steps of the complete checkpoints, oldest first."""
         return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
 
-    def save(self, step: int, params: PyTree, train: PyTree, model: dict[str, Any]) -> None:
+    def save(self, step: int, params: PyTree, train: PyTree, model: Description) -> None:
         """Starts to save a step; returns as soon as the arrays are copied.
 
         Raises:
-          CheckpointError: this save, or the one before it, failed; the disk may be full. What was saved earlier stands.
+          CheckpointError: this save, or the one before it, failed; the disk may be full. Earlier checkpoints are intact.
         """
         self.wait()
         if step in self.steps:
@@ -95,7 +95,7 @@ class Checkpoints:
                 entries = self._checkpointer.load_checkpointables(step, {"params": params, "train": train})
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files.
                 failures.append(f"{self._directory / str(step)}: {_first_line(error)}")
-                logging.warning("checkpoint %s is damaged and passed over (%s)", step, _first_line(error))
+                logging.warning("checkpoint %s is damaged and is skipped (%s)", step, _first_line(error))
                 continue
             self._discard_newer(step)
             return entries["params"], entries["train"]
@@ -107,9 +107,17 @@ class Checkpoints:
         return None
 
     def close(self) -> None:
-        """Waits for what is under way and lets go of the folder."""
-        self.wait()
-        self._checkpointer.close()
+        """Waits for the save under way and closes the folder."""
+        try:
+            self.wait()
+        finally:
+            self._checkpointer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _discard_newer(self, step: int) -> None:
         """Moves damaged checkpoints aside: the steps they name will be reached and saved again."""
@@ -123,12 +131,12 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self, step: int) -> Iterator[None]:
-        """Turns a failed save into a message that says what stands and what to do."""
+        """Turns a failed save into an error that names the last good checkpoint and the fix."""
         try:
             yield
         except Exception as error:
             before = max((other for other in self.steps if other < step), default=None)
-            standing = f"the checkpoint of step {before} stands" if before is not None else "no checkpoint stands yet"
+            standing = f"the checkpoint of step {before} stands" if before is not None else "no checkpoint exists yet"
             reason = "the disk is full" if _is_full_disk(error) else _first_line(error)
             raise CheckpointError(
                 f"step {step} could not be saved in {self._directory}: {reason}. {standing.capitalize()}. "
@@ -138,21 +146,21 @@ class Checkpoints:
 
 @dataclasses.dataclass(frozen=True)
 class StoredModel:
-    """What inference needs of a checkpoint.
+    """The part of a checkpoint that inference needs.
 
     Attributes:
-      step: its step.
-      description: task, model config, vocabulary, languages.
+      step: the training step; 0 for converted models without one.
+      description: see `mms_jax.models.description`; the fields besides "kind" and "model" depend on the kind.
       params: the parameters, a dict of arrays, unsharded.
     """
 
     step: int
-    description: dict[str, Any]
-    params: PyTree
+    description: Description
+    params: PyTree = dataclasses.field(repr=False)
 
 
 def load_model(path: str | os.PathLike) -> StoredModel:
-    """Loads what inference needs.
+    """Loads the entries of a checkpoint that inference needs.
 
     Args:
       path: a run's folder (its newest readable checkpoint is taken), or one checkpoint's folder.
@@ -167,10 +175,10 @@ def load_model(path: str | os.PathLike) -> StoredModel:
             shapes = ocp.checkpointables_metadata(folder).metadata["params"]
             wanted = {"model": None, "params": jax.tree.map(_on_first_device, shapes)}
             entries = ocp.load_checkpointables(folder, wanted)
-            return StoredModel(int(folder.name), entries["model"], entries["params"])
+            return StoredModel(int(folder.name), upgraded(entries["model"]), entries["params"])
         except Exception as error:
             failures.append(f"{folder}: {_first_line(error)}")
-            logging.warning("checkpoint %s is damaged and passed over (%s)", folder, _first_line(error))
+            logging.warning("checkpoint %s is damaged and is skipped (%s)", folder, _first_line(error))
     raise CheckpointError(
         f"no readable checkpoint in {path}; give the --workdir of a run of mms_jax.train"
         + "".join(f"\n  {failure}" for failure in failures)
@@ -204,13 +212,6 @@ def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
     return [path] if path.name.isdigit() and (path / "model").exists() else []
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file that is never seen half written."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    temporary.replace(path)
-
-
 def _is_full_disk(error: BaseException | None) -> bool:
     while error is not None:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
@@ -224,7 +225,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _quiet_orbax() -> None:
-    """Orbax logs dozens of lines a save and a load, which would bury the run's own."""
+    """Suppresses the dozens of lines that Orbax logs per save and load, which would bury the run's own."""
     logging.get_absl_logger().addFilter(_not_orbax_chatter)
 
 

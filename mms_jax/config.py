@@ -1,51 +1,47 @@
-"""Every key of an experiment, with its default. Files in `configs/` start from here and change what differs."""
+"""The keys that every experiment has, with their defaults. Each task adds its own: mms_jax/tasks/TASK/config.py.
+
+Files in `configs/` start from `default_config(TASK)` and change the keys that differ.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
+from mms_jax.errors import ConfigError
+from mms_jax.tasks import DEFAULT_TASK, TASKS, find_task
+from mms_jax.tasks.base import Task
 
-def default_config() -> ConfigDict:
-    """The defaults, locked: setting a key that is not here fails and names the nearest one."""
+# Corpora of version 0.1 and their current names.
+_RENAMED_CORPORA = {"spoken_phrases/labelled": "spoken_phrases/labeled"}
+
+
+def default_config(task: str | None = None) -> ConfigDict:
+    """The defaults of a task, locked: setting a key that does not exist fails and names the nearest one.
+
+    Args:
+      task: its name; None for a config with the keys of version 0.1, those of all tasks, for config files that were
+        written for it. `current_config` turns that into a config of one task.
+
+    Raises:
+      ConfigError: no such task.
+    """
+    if task is None:
+        return _version_0_1_config()
+    found = find_task(task)
+    config = _common_config()
+    config.task = task
+    config.update(found.default_config())
+    return config.lock()
+
+
+def _common_config() -> ConfigDict:
     config = ConfigDict()
-    config.task = "asr"  # "asr" (CTC), "pretrain" or "tts" (VITS)
     config.seed = 0
     config.total_steps = 1000  # batches
     config.compute_dtype = "float32"  # "bfloat16" on accelerators; parameters and losses stay float32
-    config.init_from = ""  # a run whose backbone initialises this one; ignored once this run has a checkpoint
-
-    config.model = ConfigDict()
-    config.model.geometry = "tiny"  # see mms_jax.models.wav2vec2.config
-    config.model.dropout = 0.0
-    config.model.activation_dropout = 0.0
-    config.model.feature_dropout = 0.0
-    config.model.layerdrop = 0.0
-    config.model.feature_gradient_scale = 1.0  # 0 freezes the extractor
-    config.model.remat = "none"  # "dots" or "full" trade time for memory
-
-    config.masking = ConfigDict()
-    config.masking.time_probability = 0.65
-    config.masking.time_length = 10
-    config.masking.time_minimum = 2
-    config.masking.channel_probability = 0.0
-    config.masking.channel_length = 64
-
-    config.pretrain = ConfigDict()
-    config.pretrain.negatives = 100
-    config.pretrain.temperature = 0.1
-    config.pretrain.gumbel_start = 2.0
-    config.pretrain.gumbel_end = 0.1
-    config.pretrain.gumbel_decay = 0.999995
-    config.pretrain.diversity_weight = 0.1
-    config.pretrain.penalty_weight = 0.0
-
-    config.tts = ConfigDict()
-    config.tts.geometry = "mms"  # see mms_jax.models.vits.config
-    config.tts.segment = 8192  # samples of each recording that are generated in a step
-    config.tts.mel_weight = 45.0
-    config.tts.kl_weight = 1.0
-    config.tts.flat_start = 0  # batches in which alignments are drawn to an even pace, less and less
-    config.tts.adversarial_from = 0  # batches before the discriminators join in
-    config.tts.uroman = False  # the corpus holds romanised transcripts: the voice romanises what it is to say
-    config.tts.recogniser = ""  # a run that transcribes what the voice says, for evaluation
+    config.init_from = ""  # any model that mms_jax.load takes; ignored once this run has a checkpoint
 
     config.input = ConfigDict()
     config.input.data_dir = "data"
@@ -57,11 +53,11 @@ def default_config() -> ConfigDict:
     config.input.min_seconds = 0.5
     config.input.max_characters = 0  # longer transcripts are left out; 0: no limit
     config.input.batch_seconds = 160.0  # audio in a global batch, padding included
-    config.input.rows_multiple = 1  # rows of a batch; a multiple of the mesh's data * fsdp
-    config.input.noise = ()  # (low, high): what is trained on gets noise at so many dB below the speech; (): none
+    config.input.rows_multiple = 1  # divides the rows of a batch; a multiple of the mesh's data * fsdp
+    config.input.noise = ()  # (low, high): signal-to-noise ratio in dB of noise that is added in training; (): none
     config.input.workers = 0  # decoding processes; 0 decodes in threads
     config.input.prefetch = 4  # batches
-    config.input.max_bad_share = 0.01  # of the utterances; more that cannot be decoded stop the run
+    config.input.max_bad_share = 0.01  # largest share of utterances that may fail to decode; above it the run stops
 
     config.optimizer = ConfigDict()
     config.optimizer.name = "adam"
@@ -71,16 +67,16 @@ def default_config() -> ConfigDict:
     config.optimizer.eps = 1e-6
     config.optimizer.weight_decay = 0.0
     config.optimizer.clip_norm = 0.0  # 0: no clipping
-    config.optimizer.accumulate = 1  # batches an update
+    config.optimizer.accumulate = 1  # batches per update
     config.optimizer.schedule = "tri_stage"  # or "polynomial", "constant", "epochs"
     config.optimizer.warmup = 0.1  # share of the updates
     config.optimizer.hold = 0.4  # tri_stage: share of the updates
-    config.optimizer.final_scale = 0.05  # tri_stage: last learning rate, relative to the peak; epochs: factor an epoch
-    config.optimizer.average = 0.0  # decay of a moving average, which is what checkpoints are loaded as; 0: none
-    config.optimizer.freeze = ()  # "PATH:UPDATES": parameters below PATH stand still for so many updates; -1: always
+    config.optimizer.final_scale = 0.05  # tri_stage: last learning rate, relative to the peak; epochs: factor per epoch
+    config.optimizer.average = 0.0  # decay of the moving average that checkpoints store as parameters; 0: none
+    config.optimizer.freeze = ()  # "PATH:UPDATES": parameters below PATH are frozen for that many updates; -1: always
 
     config.mesh = ConfigDict()
-    config.mesh.data = -1  # all devices that are left
+    config.mesh.data = -1  # all remaining devices
     config.mesh.fsdp = 1
     config.mesh.tensor = 1
 
@@ -89,32 +85,130 @@ def default_config() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 500
     config.checkpoint.keep = 2
-    config.checkpoint.keep_every = 0  # keep these steps for good; 0: none
+    config.checkpoint.keep_every = 0  # checkpoints at multiples of this step are kept for good; 0: none
     config.profile = ConfigDict()
     config.profile.start = 0  # first step of a profile written to WORKDIR/profile; 0: none
     config.profile.steps = 3
     config.distributed = False  # join a cluster even where none is detected
+    return config
+
+
+# Keys that may change when a run resumes: none of them affects the parameters that it will reach.
+_FREE_KEYS = ("input.workers", "input.prefetch", "input.data_dir", "input.eval_corpora", "input.max_bad_share", "mesh",
+              "log_every", "eval_every", "checkpoint", "profile", "distributed", "init_from")  # fmt: skip
+
+
+# Keys that must be at least this; a key that a task lacks is passed over.
+_AT_LEAST = {
+    "total_steps": 1, "seed": 0, "log_every": 1, "eval_every": 0, "checkpoint.every": 1, "checkpoint.keep": 1,
+    "checkpoint.keep_every": 0, "profile.start": 0, "profile.steps": 1, "mesh.fsdp": 1, "mesh.tensor": 1,
+    "input.workers": 0, "input.prefetch": 1, "input.rows_multiple": 1, "input.batch_seconds": 1e-3,
+    "input.min_seconds": 0, "input.max_characters": 0, "optimizer.accumulate": 1, "optimizer.learning_rate": 0,
+    "optimizer.clip_norm": 0, "optimizer.average": 0, "masking.time_length": 1, "masking.channel_length": 1,
+}  # fmt: skip
+_BELOW = {"optimizer.average": 1.0, "optimizer.b1": 1.0, "optimizer.b2": 1.0}
+
+
+def current_config(config: ConfigDict) -> ConfigDict:
+    """An experiment with exactly the keys of its task, checked.
+
+    Args:
+      config: from `default_config`; one with the keys of version 0.1 is translated.
+
+    Raises:
+      ConfigError: no such task; keys are missing, since the config was made for another task; or an impossible value.
+    """
+    task = find_task(config.task)
+    wanted = default_config(config.task)
+    leaves = _leaves(config)
+    if set(leaves) - set(_leaves(wanted)):
+        for old, new in task.renamed_keys.items():
+            if old in leaves:
+                leaves[new] = leaves.pop(old)
+    missing = sorted(set(_leaves(wanted)) - set(leaves))
+    if missing:
+        raise ConfigError(
+            f"config.task={config.task!r} needs keys that this config lacks: {', '.join(missing[:5])}"
+            f"{', ...' if len(missing) > 5 else ''}; start the config file from default_config({config.task!r})"
+        )
+    with wanted.unlocked():
+        wanted.update_from_flattened_dict({name: leaves[name] for name in _leaves(wanted)})
+    _check_values(_leaves(wanted))
+    return wanted
+
+
+def _check_values(leaves: Mapping[str, Any]) -> None:
+    for name, least in _AT_LEAST.items():
+        if name in leaves and leaves[name] < least:
+            raise ConfigError(f"config.{name}={leaves[name]!r} must be at least {least}")
+    for name, limit in _BELOW.items():
+        if leaves[name] >= limit:
+            raise ConfigError(f"config.{name}={leaves[name]!r} must be below {limit}")
+    for name in ("input.corpora", "input.bucket_seconds"):
+        if not leaves[name]:
+            raise ConfigError(f"config.{name} is empty; give at least one, as in ('NAME',)")
+
+
+def _version_0_1_config() -> ConfigDict:
+    """The keys of all tasks, by their names of version 0.1."""
+    config = _common_config()
+    config.task = DEFAULT_TASK
+    for task in TASKS.values():
+        old_names = {new: old for old, new in task.renamed_keys.items()}
+        for name, value in _leaves(task.default_config()).items():
+            section, _, key = old_names.get(name, name).partition(".")
+            if section not in config:
+                config[section] = ConfigDict()
+            if key not in config[section]:
+                config[section][key] = value
     return config.lock()
 
 
-# What may change when a run goes on: none of it touches the parameters it will reach.
-MAY_CHANGE = ("input.workers", "input.prefetch", "input.data_dir", "input.eval_corpora", "input.max_bad_share", "mesh",
-              "log_every", "eval_every", "checkpoint", "profile", "distributed", "init_from", "tts.recogniser")  # fmt: skip
+def _leaves(config: ConfigDict) -> dict[str, Any]:
+    """{"input.corpora": ..., ...}, with values as they are."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat |= {f"{name}.{inner}": leaf for inner, leaf in _leaves(value).items()}
+        else:
+            flat[name] = value
+    return flat
 
 
 def flatten_config(config: ConfigDict) -> dict[str, object]:
     """{"input.corpora": ..., ...}, with tuples as lists, as JSON gives them back."""
-    flat: dict[str, object] = {}
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            flat |= {f"{name}.{inner}": leaf for inner, leaf in flatten_config(value).items()}
-        else:
-            flat[name] = list(value) if isinstance(value, tuple) else value
-    return flat
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in _leaves(config).items()}
 
 
-def differing_keys(config: dict[str, object], other: dict[str, object]) -> list[str]:
-    """The keys whose values differ and which decide what a run computes."""
-    names = sorted(set(config) | set(other))
-    fixed = [name for name in names if not any(name == free or name.startswith(free + ".") for free in MAY_CHANGE)]
-    return [name for name in fixed if config.get(name) != other.get(name)]
+def differing_keys(config: ConfigDict, stored: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The keys whose stored values differ and that determine which parameters a run reaches.
+
+    Keys that are newer than the stored config are taken to have had their current default. Stored keys that this task
+    does not have, including those of other tasks, are ignored.
+
+    Args:
+      config: of this start.
+      stored: the flattened config of an earlier start, of any version.
+
+    Returns:
+      {key: (stored value, value now)}.
+    """
+    task = find_task(config.task)
+    ours = json.loads(json.dumps(flatten_config(config)))
+    defaults = json.loads(json.dumps(flatten_config(default_config(config.task))))
+    theirs = defaults | _renamed(stored, task)
+    free = (*_FREE_KEYS, *task.free_keys)
+    fixed = [name for name in sorted(ours) if not any(name == key or name.startswith(key + ".") for key in free)]
+    return {name: (theirs.get(name), ours[name]) for name in fixed if theirs.get(name) != ours[name]}
+
+
+def _renamed(stored: Mapping[str, Any], task: type[Task]) -> dict[str, Any]:
+    """A stored config under the current names of keys and corpora."""
+    found = dict(stored)
+    for old, new in task.renamed_keys.items():
+        if old in found:
+            found[new] = found.pop(old)
+    for key in ("input.corpora", "input.eval_corpora"):
+        names = [name.partition(":") for name in found.get(key, ())]
+        found[key] = [_RENAMED_CORPORA.get(name, name) + colon + split for name, colon, split in names]
+    return found

@@ -1,9 +1,53 @@
-"""Errors that the command line explains without loading what raises them."""
+"""The errors that wrong input and a failing environment cause. Commands print these as one line; anything else is a bug.
+
+Every message names the file, key or argument at fault, and the remedy. Subclasses that describe a wrong value are also
+ValueErrors.
+"""
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written, found or read. The message names it and the fix."""
+class MmsError(Exception):
+    """The base class of every error that a user can cause and fix."""
 
 
-class TrainingError(RuntimeError):
-    """A run that cannot start or go on. The message says why, what is safe, and what to do."""
+class AlignmentError(MmsError, ValueError):
+    """A text that cannot be aligned with its recording."""
+
+
+class AudioError(MmsError, ValueError):
+    """A recording or a waveform that cannot be used."""
+
+
+class CheckpointError(MmsError, RuntimeError):
+    """A checkpoint that cannot be written, found or read."""
+
+
+class ConfigError(MmsError, ValueError):
+    """A configuration that is inconsistent in itself, or with its corpora or devices."""
+
+
+class ConversionError(MmsError, ValueError):
+    """A foreign checkpoint that does not fit, or a model that a foreign format cannot hold."""
+
+
+class CorpusError(MmsError, ValueError):
+    """A corpus that is missing or cannot be used."""
+
+
+class InputError(MmsError, ValueError):
+    """An invalid argument of a command or a function."""
+
+
+class LanguageError(MmsError, ValueError):
+    """A language that a model does not support."""
+
+
+class LanguageModelError(MmsError, ValueError):
+    """A language model, lexicon or search setting that cannot be used."""
+
+
+class SpeechError(MmsError, ValueError):
+    """A text that a voice cannot speak."""
+
+
+class TrainingError(MmsError, RuntimeError):
+    """A run that cannot start or continue; the message says which checkpoint is safe."""

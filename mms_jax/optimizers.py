@@ -1,7 +1,7 @@
 """Schedules and optax chains, by name.
 
-The chain, in this order: gradients of frozen parts zeroed, clipping by global norm, Adam, decoupled weight decay,
-schedule, updates of frozen parts zeroed; all of it once every `accumulate` batches.
+The chain, in this order: zeroing the gradients of frozen parts, clipping by global norm, Adam, decoupled weight decay,
+the schedule, zeroing the updates of frozen parts. It runs once every `accumulate` batches.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-NEVER = -1  # updates of a part that is never unfrozen
+from mms_jax.errors import ConfigError
+
+NEVER = -1  # number of updates, for a part that is never unfrozen
 
 
 def make_schedule(config: ConfigDict, total_steps: int, epoch: int) -> optax.Schedule:
@@ -20,17 +22,17 @@ def make_schedule(config: ConfigDict, total_steps: int, epoch: int) -> optax.Sch
 
     Args:
       config: `schedule`, one of
-        "polynomial": linear warm-up over `warmup` of the updates, then linear decay to 0 (pretraining, spec 2.2);
+        "polynomial": linear warm-up over `warmup` of the updates, then linear decay to 0 (pretraining);
         "tri_stage": linear from 1 % over `warmup`, constant over `hold`, then exponential decay to `final_scale`
           (fine-tuning; fairseq's);
         "constant": linear warm-up over `warmup`, then constant;
-        "epochs": times `final_scale` after every epoch, from the first update on (VITS's ExponentialLR).
+        "epochs": multiplication by `final_scale` after every epoch, from the first update on (VITS's ExponentialLR).
         `warmup` and `hold` are shares of the updates; `learning_rate` is the peak.
       total_steps: updates of the whole run.
-      epoch: updates of an epoch.
+      epoch: updates per epoch.
 
     Raises:
-      ValueError: no schedule of that name.
+      ConfigError: no schedule of that name.
     """
     peak, warmup = config.learning_rate, max(1, round(config.warmup * total_steps))
     if config.schedule == "polynomial":
@@ -49,7 +51,9 @@ def make_schedule(config: ConfigDict, total_steps: int, epoch: int) -> optax.Sch
             optax.exponential_decay(peak, decay_steps, config.final_scale, end_value=peak * config.final_scale),
         ]
         return optax.join_schedules(stages, [warmup, warmup + hold])
-    raise ValueError(f"config.optimizer.schedule={config.schedule!r}; choose polynomial, tri_stage, constant or epochs")
+    raise ConfigError(
+        f"config.optimizer.schedule={config.schedule!r}; choose polynomial, tri_stage, constant or epochs"
+    )
 
 
 def make_optimizer(
@@ -59,20 +63,20 @@ def make_optimizer(
 
     Args:
       config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), accumulate, freeze
-        ("PATH:UPDATES", as in "backbone/encoder:200": what lies below PATH stands still for so many updates; -1:
-        always), average (decay of a running average; 0: none), and what `make_schedule` reads.
+        ("PATH:UPDATES", as in "backbone/encoder:200": parameters below PATH are frozen for that many updates; -1:
+        always), average (decay of a running average; 0: none), and the fields that `make_schedule` reads.
       total_steps: batches of the whole run.
-      epoch: batches of an epoch.
-      parts: of the parameters that are moved one after the other, see `one_for_each`; () where all move at once.
+      epoch: batches per epoch.
+      parts: parts of the parameters that are updated in turn, see `one_for_each`; () if all are updated together.
 
     Returns:
       The transformation, and the schedule as a function of the update's number.
 
     Raises:
-      ValueError: no optimizer of that name, or a `freeze` entry that is not PATH:UPDATES.
+      ConfigError: no optimizer of that name, or a `freeze` entry that is not PATH:UPDATES.
     """
     if config.name != "adam":
-        raise ValueError(f"config.optimizer.name={config.name!r}; choose adam")
+        raise ConfigError(f"config.optimizer.name={config.name!r}; choose adam")
     accumulate = config.accumulate
     schedule = make_schedule(config, max(1, total_steps // accumulate), max(1, epoch // accumulate))
     freeze = parse_freeze(config.freeze)
@@ -92,14 +96,14 @@ def make_optimizer(
 
 
 def one_for_each(parts: Sequence[str], optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """An optimizer for each part of the parameters: own moments, own clipping, own count of updates.
+    """An optimizer for each part of the parameters, with its own moments, clipping and count of updates.
 
     Args:
       parts: the top level of the parameters.
-      optimizer: what each gets; paths in `freeze` begin with the part's name.
+      optimizer: the chain of each part; paths in `freeze` begin with the part's name.
 
     Returns:
-      A transformation whose `update` takes the gradients of some parts, and moves those alone.
+      A transformation whose `update` takes the gradients of some parts, and updates only these.
     """
 
     def init(params: optax.Params) -> dict[str, optax.OptState]:
@@ -117,7 +121,7 @@ def one_for_each(parts: Sequence[str], optimizer: optax.GradientTransformation) 
 
 
 class Averaged(NamedTuple):
-    """The state of an optimizer with a running average of the parameters beside it."""
+    """The state of an optimizer, and a running average of the parameters."""
 
     inner: optax.OptState
     average: optax.Params
@@ -127,7 +131,7 @@ def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
     """Keeps an exponential moving average of the parameters: decay * average + (1 - decay) * parameters, every step.
 
     Args:
-      optimizer: what moves the parameters, a dict; it may be given the gradients of some of the dict's parts.
+      optimizer: updates the parameters, a dict; it may be given the gradients of some of the dict's parts.
       decay: in (0, 1), such as 0.999.
     """
 
@@ -149,18 +153,29 @@ def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
 
 
 def parse_freeze(entries: Sequence[str]) -> dict[str, int]:
-    """{"backbone/encoder": 200} from ("backbone/encoder:200",). Raises ValueError for anything else."""
+    """{"backbone/encoder": 200} from ("backbone/encoder:200",). Raises ConfigError for anything else."""
     freeze = {}
     for entry in entries:
         path, _, updates = entry.rpartition(":")
         if not path or not updates.lstrip("-").isdigit():
-            raise ValueError(f"config.optimizer.freeze: {entry!r} is not PATH:UPDATES, as in backbone/encoder:200")
+            raise ConfigError(f"config.optimizer.freeze: {entry!r} is not PATH:UPDATES, as in backbone/encoder:200")
         freeze[path] = int(updates)
     return freeze
 
 
+def check_frozen(entries: Sequence[str], params: optax.Params) -> None:
+    """Raises ConfigError where an entry of `freeze` names no parameter."""
+    paths = ["/".join(str(key.key) for key in path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for prefix in parse_freeze(entries):
+        if not any(path == prefix or path.startswith(prefix + "/") for path in paths):
+            parts = sorted({path.split("/")[0] for path in paths})
+            raise ConfigError(
+                f"config.optimizer.freeze: no parameter below {prefix!r}; the parts are {', '.join(parts)}"
+            )
+
+
 def hold_frozen(freeze: dict[str, int]) -> optax.GradientTransformation:
-    """Zeroes what belongs to frozen parameters.
+    """Zeroes the gradients or updates of frozen parameters.
 
     Args:
       freeze: parameter path -> updates during which everything below that path is zeroed, or NEVER.

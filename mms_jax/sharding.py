@@ -1,4 +1,4 @@
-"""The mesh, and where arrays live on it. Nothing here knows a task.
+"""The mesh, and the placement of arrays on it, independent of the task.
 
 Parameters carry logical axis names in their NNX metadata (`axes=("embed", "mlp")`); RULES maps those to mesh axes. An
 axis whose size the mesh axis does not divide is replicated.
@@ -6,13 +6,18 @@ axis whose size the mesh axis does not divide is replicated.
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from absl import logging
 from flax import nnx
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mms_jax.errors import ConfigError
+
+BatchT = TypeVar("BatchT")
 
 MESH_AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")  # rows of a batch are spread over both
@@ -23,8 +28,8 @@ def start_distributed(ask: bool = False) -> None:
     """Joins the other processes of a job where there are any; call before anything touches a device.
 
     A cluster that JAX detects (Cloud TPU pods, SLURM with more than one task, Open MPI, Kubernetes JobSets) is joined
-    by itself. `ask` joins in any case, from JAX's own environment variables, and fails where none is found: an error
-    while joining is never swallowed.
+    automatically. With `ask`, the process joins in any case, from JAX's own environment variables, and fails if none is
+    found: an error while joining is never suppressed.
     """
     tasks = int(os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1")))
     hosts = len(os.environ.get("TPU_WORKER_HOSTNAMES", "localhost").split(","))
@@ -34,7 +39,7 @@ def start_distributed(ask: bool = False) -> None:
 
 
 def this_process() -> dict[str, int]:
-    """Which of the job's processes this is: what a loader needs to take its rows."""
+    """The index of this process and the number of processes, from which a loader selects its rows."""
     return {"process": jax.process_index(), "processes": jax.process_count()}
 
 
@@ -45,11 +50,11 @@ def make_mesh(
 
     Args:
       data, fsdp, tensor: devices along each axis; one of them may be -1, for all that are left.
-      explicit: sharding in the types, for programs that are written that way; `automatic` bridges to them.
-      devices: all of the job's, unless given.
+      explicit: whether shardings are part of array types, for programs that are written that way; see `automatic`.
+      devices: the devices to use; by default all devices of the job.
 
     Raises:
-      ValueError: the product is not the number of devices.
+      ConfigError: the product is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
@@ -58,26 +63,28 @@ def make_mesh(
         sizes[sizes.index(-1)] = len(devices) // known
     if min(sizes) < 1 or np.prod(sizes) != len(devices):
         wanted = " x ".join(f"{name}={size}" for name, size in zip(MESH_AXES, (data, fsdp, tensor)))
-        raise ValueError(f"mesh {wanted} does not fit {len(devices)} devices; set config.mesh so that the product does")
+        raise ConfigError(
+            f"mesh {wanted} does not fit {len(devices)} devices; set config.mesh so that the product does"
+        )
     kind = AxisType.Explicit if explicit else AxisType.Auto
     return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(kind,) * 3, devices=devices)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds all of it."""
+    """The sharding of an array that every device holds in full."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """The first axis is spread over the data and fsdp axes."""
+    """The sharding of an array whose first axis is split over the data and fsdp axes."""
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
 def check_rows(multiple: int, mesh: Mesh) -> None:
-    """Raises ValueError where batches whose rows are a multiple of `multiple` cannot be spread over the mesh."""
+    """Raises ConfigError if batches whose number of rows is a multiple of `multiple` cannot be split over the mesh."""
     parts = int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
     if multiple % parts:
-        raise ValueError(
+        raise ConfigError(
             f"config.input.rows_multiple={multiple} must be a multiple of the {parts} parts into which the mesh cuts a "
             "batch (mesh.data x mesh.fsdp)"
         )
@@ -108,13 +115,13 @@ def parameter_shardings(state: nnx.State, mesh: Mesh) -> dict:
 
 
 def rows_apart(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Lets every device run `function(rows, weight)` on its own rows, with all of the weight, without a partitioner.
+    """Lets every device run `function(rows, weight)` on its own rows, with the whole weight, without a partitioner.
 
     Args:
-      function: works on each row alone; rows is (batch, ...), the result too.
+      function: processes each row independently; rows is (batch, ...), and so is the result.
 
     Returns:
-      The same function; `function` itself where no mesh is set.
+      The same function; `function` itself if no mesh is set.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return function
@@ -123,9 +130,9 @@ def rows_apart(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Callabl
 
 
 def automatic(update: Callable, state: Any) -> Callable:
-    """Lets the compiler place what `update(state, batch) -> (state, metrics)` computes, on an Explicit mesh too.
+    """Lets the compiler choose the shardings of `update(state, batch) -> (state, metrics)`, on an Explicit mesh too.
 
-    Call while tracing. The new state lies where the old one does; metrics are replicated.
+    Call while tracing. The new state is sharded as the old one; metrics are replicated.
     """
     if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
         return update
@@ -133,7 +140,14 @@ def automatic(update: Callable, state: Any) -> Callable:
     return jax.sharding.auto_axes(update, out_sharding=(places, PartitionSpec()))
 
 
-def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Places this process's rows of a batch as global arrays sharded over the mesh."""
+def put_batch(batch: BatchT, mesh: Mesh) -> BatchT:
+    """Places this process's rows of a batch, a dict of arrays, as global arrays sharded over the mesh."""
     sharding = batch_sharding(mesh)
-    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
+    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
+
+
+def to_host(array: Any) -> np.ndarray:
+    """A NumPy copy of an array, even if it is distributed over the processes of a job; all of them must call this."""
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+    return np.asarray(array)

@@ -1,16 +1,15 @@
-"""The loop of every task: python -m mms_jax.train --config=configs/NAME.py --workdir=DIR [--config.key=value]
+"""The training loop of all tasks: python -m mms_jax.train --config=configs/NAME.py --workdir=DIR [--config.key=value]
 
-The same command resumes: what it finds in DIR decides. Read `train` from top to bottom.
+The same command resumes from the checkpoints in DIR. Read `train` from top to bottom.
 """
 
-import dataclasses
+import contextlib
 import functools
-import json
 import pathlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,42 +19,27 @@ import optax
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from input_pipeline.corpora.storage import Corpus, CorpusError
-from input_pipeline.dataset import corpus_vocabulary, corpus_voice, language_hours, open_corpora, training_data
+from input_pipeline.dataset import language_hours, open_corpora, training_data
+from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
 from mms_jax import sharding
 from mms_jax.audio.waveform import SAMPLE_RATE
-from mms_jax.checkpoint import CheckpointError, Checkpoints, write_json
-from mms_jax.config import default_config, differing_keys, flatten_config
-from mms_jax.errors import TrainingError
+from mms_jax.checkpoint import Checkpoints
+from mms_jax.config import current_config
+from mms_jax.errors import MmsError, TrainingError
 from mms_jax.evaluate import Evaluator
-from mms_jax.metrics import MetricWriter, Profile, Progress, Window
-from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.optimizers import Averaged, make_optimizer
-from mms_jax.tasks import Task, make_task
-from mms_jax.tasks.sums import Weighted
-from mms_jax.text.voice_text import Labels
-from mms_jax.warm_start import warm_start
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-    """Everything that changes from step to step.
-
-    Attributes:
-      params: the parameters.
-      optimizer: optax state.
-      step: int32, batches seen. Randomness and data order are functions of it and the seed.
-    """
-
-    params: Params
-    optimizer: optax.OptState
-    step: jax.Array
+from mms_jax.models.functional import FunctionalModel
+from mms_jax.optimizers import check_frozen, make_optimizer
+from mms_jax.tasks import find_task
+from mms_jax.tasks.base import Metrics, Task
+from mms_jax.tasks.weighted import Weighted
+from mms_jax.training.log import MetricWriter, Profile, Progress, StepWindow
+from mms_jax.training.state import TrainState, save_state, starting_state, swap_average
+from mms_jax.training.workdir import claim_workdir
 
 
 def train(config: ConfigDict, workdir: str) -> TrainState:
-    """Trains until `config.total_steps`, resuming where WORKDIR left off.
+    """Trains until `config.total_steps`, resuming from the newest checkpoint in WORKDIR.
 
     Args:
       config: the experiment, see mms_jax.config.
@@ -67,25 +51,29 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     Raises:
       TrainingError: another experiment's folder, a loss that is no longer finite, too many bad recordings.
       CheckpointError: a checkpoint that cannot be saved or read. CorpusError: a corpus that is not prepared.
-      ValueError: an impossible config.
+      ConfigError: an impossible config.
     """
     folder = pathlib.Path(workdir).expanduser()
+    config = current_config(config)
     claim_workdir(config, folder)
 
     # ---- mesh, data, model, optimizer --------------------------------------------------------------------------------
     mesh = sharding.make_mesh(**config.mesh)
     corpora = open_corpora(config.input.corpora, config.input.data_dir)
-    vocabulary = make_vocabulary(config, corpora)
-    task = make_task(config, vocabulary)
+    task = find_task(config.task).from_corpora(config, corpora)
     model = FunctionalModel.abstract(task.build)
     sharding.check_rows(config.input.rows_multiple, mesh)
-    plan, decoder = training_data(config.input, corpora, vocabulary, config.seed, epsilon=task.waveform_epsilon)
+    plan, decoder = training_data(config.input, corpora, task.needs, config.seed)
+    check_frozen(config.optimizer.freeze, model.shapes())
     optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.batches, task.parts)
     hours = language_hours(corpora)
     logging.info("%.2f hours in %d languages, %d batches an epoch", sum(hours.values()), len(hours), plan.batches)
 
-    with jax.set_mesh(mesh):
-        checkpoints = Checkpoints(folder, keep=config.checkpoint.keep, keep_every=config.checkpoint.keep_every or None)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.set_mesh(mesh))
+        stop_asked = stack.enter_context(listen_for_termination())  # first, so that it outlasts the last save
+        keep_every = config.checkpoint.keep_every or None
+        checkpoints = stack.enter_context(Checkpoints(folder, keep=config.checkpoint.keep, keep_every=keep_every))
         state = starting_state(config, checkpoints, task, model, optimizer, mesh)
         first = int(state.step)
         step_fn = make_train_step(task, model, optimizer, config.seed)
@@ -94,57 +82,46 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             plan, decoder, start=first, stop=config.total_steps, workers=config.input.workers,
             prefetch=config.input.prefetch, **sharding.this_process(),
         )  # fmt: skip
-        writer, window = MetricWriter(folder, first), Window(config.input.max_bad_share)
-        profile = Profile(folder, config.profile.start, config.profile.steps)
-        stop_asked = _listen_for_termination()
+        stack.callback(batches.close)
+        writer = stack.enter_context(MetricWriter(folder, first))
+        window = StepWindow(config.input.max_bad_share)
+        profile = stack.enter_context(Profile(folder, config.profile.start, config.profile.steps))
+        progress = stack.enter_context(Progress(first, config.total_steps))
 
         # ---- the loop ------------------------------------------------------------------------------------------------
-        with Progress(first, config.total_steps) as progress:
-            for step in range(first + 1, config.total_steps + 1):
-                profile.before(step)
-                with window.waiting():
-                    batch = sharding.put_batch(next(batches), mesh)
-                with jax.profiler.StepTraceAnnotation("train", step_num=step), jax.transfer_guard("disallow"):
-                    state, metrics = step_fn(state, batch)
-                progress.advance(window.add(step, metrics))
-                profile.after(step, state)
+        for step in range(first + 1, config.total_steps + 1):
+            profile.before(step)
+            with window.waiting():
+                batch = sharding.put_batch(next(batches), mesh)
+            with jax.profiler.StepTraceAnnotation("train", step_num=step), jax.transfer_guard("disallow"):
+                state, metrics = step_fn(state, batch)
+            progress.advance(window.add(step, metrics))
+            profile.after(step, state)
 
-                last = step == config.total_steps or stop_asked()
-                saving = step % config.checkpoint.every == 0 or last
-                if saving or step % config.log_every == 0:
-                    update = (step - 1) // config.optimizer.accumulate
-                    figures = window.close() | {"learning_rate": float(schedule(update))}
-                    writer.write(step, figures)
-                    _stop_if_broken(figures, window, checkpoints, folder)
-                if saving:
-                    stored = exchanged(state)
-                    train_entry = {"optimizer": stored.optimizer, "step": stored.step}
-                    checkpoints.save(step, stored.params, train_entry, task.describe())
-                if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
-                    evaluator.report(exchanged(state).params, writer, step)
-                if last:
-                    break
-        checkpoints.close()
-        writer.close()
-        _stop_listening()
+            last = step == config.total_steps or stop_asked()
+            saving = step % config.checkpoint.every == 0 or last
+            if saving or step % config.log_every == 0:
+                update = (step - 1) // config.optimizer.accumulate
+                figures = window.close() | {"learning_rate": float(schedule(update))}
+                writer.write(step, figures)
+                _stop_if_broken(figures, window, checkpoints, folder)
+            if saving:
+                save_state(checkpoints, state, task)
+            if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
+                evaluator.report(swap_average(state).params, writer, step)
+            if last:
+                break
     if int(state.step) < config.total_steps:
         raise TrainingError(f"asked to stop: saved at step {int(state.step)}; the same command continues from there")
     return state
 
 
-def make_vocabulary(config: ConfigDict, corpora: Sequence[Corpus]) -> Labels | None:
-    """What writes the transcripts of the corpora, for the tasks that read them."""
-    if config.task == "tts":
-        return corpus_voice(corpora, uroman=config.tts.uroman)
-    return corpus_vocabulary(corpora) if config.task == "asr" else None
-
-
 def make_train_step(
     task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, seed: int
-) -> Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, Weighted]]]:
-    """One jitted update; the state is donated. Sharding follows from the arrays that go in."""
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """One jitted update; the state is donated. Sharding follows from the arguments."""
 
-    def update(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, Weighted]]:
+    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         params, optimizer_state, metrics = task.update(
             model, optimizer, state.params, state.optimizer, batch, key, state.step
@@ -156,122 +133,16 @@ def make_train_step(
         return TrainState(params, optimizer_state, state.step + 1), metrics
 
     @functools.partial(jax.jit, donate_argnums=0)
-    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, dict[str, Weighted]]:
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         return sharding.automatic(update, state)(state, batch)
 
     return train_step
 
 
-def abstract_state(
-    model: FunctionalModel, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
-) -> TrainState:
-    """The state as ShapeDtypeStructs with shardings: what initialising and restoring both aim at."""
-    shapes, shardings = model.shapes(), model.shardings(mesh)
-    params = jax.tree.map(
-        lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place), shapes, shardings
-    )
-    everywhere = sharding.replicated(mesh)
-    places = {_names(path): leaf.sharding for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-
-    def place(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        # Moments live where their parameters do, whose names their own path ends with.
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places.get(_names(path), everywhere))
-
-    optimizer_state = jax.tree_util.tree_map_with_path(place, jax.eval_shape(optimizer.init, shapes))
-    step = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-    return TrainState(params, optimizer_state, step)  # type: ignore[arg-type]
-
-
-def _names(path: tuple) -> tuple[str, ...]:
-    """The dict keys that a path ends with."""
-    keys = [getattr(key, "key", None) if isinstance(key, jax.tree_util.DictKey) else None for key in path]
-    behind = max((place + 1 for place, key in enumerate(keys) if key is None), default=0)
-    return tuple(str(key) for key in keys[behind:])
-
-
-def initial_state(
-    model: FunctionalModel, optimizer: optax.GradientTransformation, abstract: TrainState, seed: int
-) -> TrainState:
-    """A fresh state, born sharded."""
-
-    def init(key: jax.Array) -> TrainState:
-        params = model.init(key)
-        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
-
-    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))
-
-
-def starting_state(
-    config: ConfigDict,
-    checkpoints: Checkpoints,
-    task: Task,
-    model: FunctionalModel,
-    optimizer: optax.GradientTransformation,
-    mesh: jax.sharding.Mesh,
-) -> TrainState:
-    """This run's newest checkpoint; else a fresh state, warm where the config names a model to start from."""
-    abstract = abstract_state(model, optimizer, mesh)
-    state = restore_state(checkpoints, abstract)
-    origin = "fresh start" if state is None else f"resuming at step {int(state.step)}"
-    if state is None:
-        state = initial_state(model, optimizer, abstract, config.seed)
-        if config.init_from:
-            state = dataclasses.replace(state, params=warm_start(state.params, config.init_from, task))
-            if isinstance(state.optimizer, Averaged):
-                average = jax.tree.map(jnp.copy, state.params)
-                state = dataclasses.replace(state, optimizer=state.optimizer._replace(average=average))
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    logging.info("%s parameters; %s", f"{parameters:,}", origin)
-    return state
-
-
-def restore_state(checkpoints: Checkpoints, abstract: TrainState) -> TrainState | None:
-    """The state of this run's newest readable checkpoint, or None where there is none."""
-    restored = checkpoints.restore(abstract.params, {"optimizer": abstract.optimizer, "step": abstract.step})
-    if restored is None:
-        return None
-    params, rest = restored
-    return exchanged(TrainState(params, rest["optimizer"], rest["step"]))
-
-
-def exchanged(state: TrainState) -> TrainState:
-    """Average and parameters in each other's place, as checkpoints hold them; the same state where there is no average.
-
-    What is loaded for inference is then the average, without knowing of it. Twice is back again.
-    """
-    if not isinstance(state.optimizer, Averaged):
-        return state
-    return TrainState(state.optimizer.average, state.optimizer._replace(average=state.params), state.step)
-
-
-def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
-    """Makes the folder this experiment's, or checks that it already is.
-
-    Raises:
-      TrainingError: it holds another experiment's checkpoints; the message lists what differs.
-    """
-    path = folder / "config.json"
-    ours = flatten_config(config)
-    if path.exists():
-        # Keys that are newer than that run stood at what is their default now.
-        defaults = json.loads(json.dumps(flatten_config(default_config())))
-        theirs = defaults | json.loads(path.read_text())
-        differing = differing_keys(json.loads(json.dumps(ours)), theirs)
-        if differing and any((folder / "checkpoints").glob("[0-9]*")):
-            lines = [f"  {name}: {theirs.get(name)!r} there, {ours.get(name)!r} now" for name in differing]
-            raise TrainingError(
-                f"{folder} holds the checkpoints of another experiment:\n"
-                + "\n".join(lines)
-                + "\nChoose a new --workdir, or give these keys the values they have there to continue that run."
-            )
-    if jax.process_index() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, ours)
-
-
-def _stop_if_broken(figures: dict[str, Any], window: Window, checkpoints: Checkpoints, folder: pathlib.Path) -> None:
-    """Stops before anything broken is saved. Raises TrainingError."""
+def _stop_if_broken(
+    figures: dict[str, Any], window: StepWindow, checkpoints: Checkpoints, folder: pathlib.Path
+) -> None:
+    """Raises TrainingError before a broken state is saved."""
     standing = f"the checkpoint of step {checkpoints.steps[-1]} in {folder} stands" if checkpoints.steps else (
         "no checkpoint was saved yet"
     )  # fmt: skip
@@ -289,10 +160,12 @@ def _stop_if_broken(figures: dict[str, Any], window: Window, checkpoints: Checkp
         )
 
 
-def _listen_for_termination() -> Callable[[], bool]:
+@contextlib.contextmanager
+def listen_for_termination() -> Iterator[Callable[[], bool]]:
     """SIGTERM, which announces a preemption, asks the loop to save and stop. Every process of a job gets it.
 
-    The first signal asks; a second one ends the process as it always did.
+    Yields:
+      A function that returns whether the signal has arrived. A second signal ends the process at once.
     """
     asked: list[int] = []
 
@@ -301,15 +174,13 @@ def _listen_for_termination() -> Callable[[], bool]:
         asked.append(number)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
+    if threading.current_thread() is not threading.main_thread():  # in notebooks; only the main thread gets signals
+        yield lambda: False
+        return
+    signal.signal(signal.SIGTERM, ask)
     try:
-        signal.signal(signal.SIGTERM, ask)
-    except ValueError:  # not in the main thread, as in some notebooks
-        return lambda: False
-    return lambda: bool(asked)
-
-
-def _stop_listening() -> None:
-    if threading.current_thread() is threading.main_thread():
+        yield lambda: bool(asked)
+    finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
@@ -321,14 +192,14 @@ def main(argv: list[str]) -> None:
     sharding.start_distributed(config.distributed)
     try:
         train(config, _WORKDIR.value)
-    except (TrainingError, CheckpointError, CorpusError, ValueError) as error:
+    except (MmsError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":
     _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, configs/NAME.py", lock_config=True)
     _WORKDIR: flags.FlagHolder[str] = flags.DEFINE_string(  # type: ignore[assignment]
-        "workdir", None, "folder of the run; made if it is not there"
+        "workdir", None, "folder of the run; made if it does not exist"
     )
     flags.mark_flags_as_required(["config", "workdir"])
     app.run(main)

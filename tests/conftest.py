@@ -55,17 +55,28 @@ def tone_table(tmp_path_factory):
     return _table(tmp_path_factory.mktemp("tones"))
 
 
+def prepare_folder(name: str, table: pathlib.Path, data_dir: pathlib.Path) -> pathlib.Path:
+    """Prepares the corpus audio_folder/NAME of a table; returns the data folder."""
+    from input_pipeline.corpora.audio_folder import AudioFolder
+
+    AudioFolder(
+        name=name, table=str(table), language=None, max_bad_share=0.0, data_dir=str(data_dir), file_format="array_record"
+    ).download_and_prepare()  # fmt: skip
+    return data_dir
+
+
 @pytest.fixture(scope="session")
 def tone_data(tone_table, tmp_path_factory):
     """A data folder with the prepared corpus audio_folder/tones."""
-    from input_pipeline.corpora.audio_folder import AudioFolder
+    return prepare_folder("tones", tone_table, tmp_path_factory.mktemp("data"))
 
-    data_dir = tmp_path_factory.mktemp("data")
-    AudioFolder(
-        name="tones", table=str(tone_table), language=None, max_bad_share=0.0, data_dir=str(data_dir),
-        file_format="array_record",
-    ).download_and_prepare()  # fmt: skip
-    return data_dir
+
+@pytest.fixture(scope="session")
+def reader_data(tone_table, tmp_path_factory):
+    """A data folder with the tones as one language's: audio_folder/reader."""
+    table = tone_table.with_name("one_language.tsv")
+    table.write_text(tone_table.read_text().replace("\teng\t", "\tswh\t"))
+    return prepare_folder("reader", table, tmp_path_factory.mktemp("reader"))
 
 
 MINIATURE = {
@@ -80,6 +91,28 @@ MINIATURE = {
     "projected": 10,
     "codes": 6,
     "init_std": None,
+}
+
+
+# A voice that compiles quickly.
+SMALL_VOICE = {
+    "hidden": 16,
+    "layers": 1,
+    "mlp": 16,
+    "latent": 8,
+    "bins": 129,
+    "posterior_layers": 2,
+    "flow_layers": 2,
+    "flows": 1,
+    "duration_flows": 2,
+    "decoder_channels": 16,
+    "upsample_rates": (8, 8),
+    "upsample_kernels": (16, 16),
+    "resblock": 2,
+    "resblock_kernels": (3,),
+    "resblock_dilations": ((1,),),
+    "discriminator_width": 64,
+    "periods": (2,),
 }
 
 
@@ -98,11 +131,11 @@ def tone_config(tone_data):
     return tone_experiment(tone_data)
 
 
-def tone_experiment(tone_data):
-    """A fresh config of it."""
+def tone_experiment(tone_data, task="asr"):
+    """A fresh config of a task on the tones."""
     from mms_jax.config import default_config
 
-    config = default_config()
+    config = default_config(task)
     config.model.geometry = "miniature"
     config.total_steps = 6
     config.input.data_dir = str(tone_data)
@@ -112,8 +145,25 @@ def tone_experiment(tone_data):
     config.input.min_seconds = 0.1
     config.input.batch_seconds = 12.0
     config.input.rows_multiple = 8
-    config.masking.time_minimum = 1
-    config.masking.time_length = 2
+    if "masking" in config:
+        config.masking.time_minimum = 1
+        config.masking.time_length = 2
     config.log_every = 2
     config.checkpoint.every = 3
     return config
+
+
+@pytest.fixture
+def carried_over(monkeypatch):
+    """The tables that warm starts log."""
+    from mms_jax.training import warm_start
+
+    tables = []
+
+    class Recorder:
+        @staticmethod
+        def info(form, *values):
+            tables.append(form % values)
+
+    monkeypatch.setattr(warm_start, "logging", Recorder)
+    return tables

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from mms_jax import checkpoint
-from mms_jax.checkpoint import CheckpointError, Checkpoints, load_model
+from mms_jax.checkpoint import Checkpoints, load_model
+from mms_jax.errors import CheckpointError
 
-MODEL = {"task": "asr", "model": {"hidden": 4}, "vocabulary": {"tokens": ["<pad>", "|", "ñ"]}}
+MODEL = {"kind": "recognizer", "task": "asr", "model": {"hidden": 4}, "vocabulary": {"tokens": ["<pad>", "|", "ñ"]}}
 
 
 def trees(value):

@@ -10,7 +10,7 @@ from mms_jax.optimizers import averaging, make_optimizer, make_schedule, one_for
 
 
 def settings(**changes):
-    config = default_config().optimizer
+    config = default_config("asr").optimizer
     with config.unlocked():
         config.update(changes)
     return config

@@ -3,19 +3,19 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from input_pipeline.dataset import corpus_vocabulary, open_corpora, training_data
+from input_pipeline.dataset import open_corpora, training_data
 from mms_jax import sharding
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.optimizers import make_optimizer, one_for_each
-from mms_jax.tasks import make_task
-from mms_jax.tasks.tts.step import TtsTask
-from mms_jax.text.voice_text import VoiceText
-from mms_jax.train import abstract_state, initial_state, make_train_step, train
+from mms_jax.tasks import find_task
+from mms_jax.tasks.tts.task import TtsTask
+from mms_jax.text.voice_tokenizer import VoiceTokenizer
+from mms_jax.train import make_train_step, train
+from mms_jax.training.state import abstract_state, initial_state
 from tests.conftest import tone_experiment
 from tests.models.test_vits import SMALL, shaken
 from tests.tasks.test_tts import experiment as voice_experiment
@@ -26,10 +26,9 @@ LAYOUTS = {"one": (1, 1, 1), "data": (8, 1, 1), "fsdp": (1, 8, 1), "data x fsdp"
 def one_step(config, layout, explicit=False):
     """Metrics, gradients, updated parameters and their shardings after one step."""
     corpora = open_corpora(config.input.corpora, config.input.data_dir)
-    vocabulary = corpus_vocabulary(corpora)
-    task = make_task(config, vocabulary)
+    task = find_task(config.task).from_corpora(config, corpora)
     optimizer, _ = make_optimizer(config.optimizer, config.total_steps, 10)
-    plan, decoder = training_data(config.input, corpora, vocabulary, seed=0, epsilon=1e-5)
+    plan, decoder = training_data(config.input, corpora, task.needs, seed=0)
     model = FunctionalModel.abstract(task.build)
     sizes = LAYOUTS[layout]
     mesh = sharding.make_mesh(*sizes, explicit=explicit, devices=jax.devices()[: int(np.prod(sizes))])
@@ -55,8 +54,7 @@ def on_one_device(tone_data):
 
 
 def experiment(tone_data, task):
-    config = tone_experiment(tone_data)
-    config.task = task
+    config = tone_experiment(tone_data, task)
     config.model.activation_dropout = 0.1
     config.model.layerdrop = 0.2
     return config
@@ -103,7 +101,7 @@ def test_voices_step_is_the_same_on_eight_devices():
         "label_lengths": rng.integers(5, 16, 8),
         "counted": np.arange(8) != 5,
     }
-    task = TtsTask(SMALL, voice_experiment(), jnp.dtype("float32"), VoiceText.from_characters("abcdefghi", "swh"))
+    task = TtsTask(voice_experiment(), SMALL, VoiceTokenizer.from_characters("abcdefghi", "swh"))
     model = FunctionalModel.abstract(task.build)
     optimizer = one_for_each(("voice", "discriminators"), optax.sgd(1e-2))
     params = jax.device_get(shaken(model, 0.02))

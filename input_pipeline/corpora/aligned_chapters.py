@@ -1,15 +1,17 @@
-"""A corpus out of whole chapters: the verses that `mms-jax align --output-dir` found, those that are good enough.
+"""A corpus made from whole chapters: the verses that `mms-jax align --output-dir` found and that meet the rules.
 
     mms-jax align recordings texts --lang=swh --model=M --output-dir=aligned/swh
-    mms-jax verify aligned/swh --model=RECOGNISER                     # optional: error rates, for --max_cer
+    mms-jax verify aligned/swh --model=RECOGNIZER                     # optional: error rates, for --max_cer
     python -m input_pipeline.prepare aligned_chapters --data_dir=data --name=swh --alignments=aligned/swh
 
 Chapters are independent of each other: they are cut in worker processes here, or by Apache Beam.
 """
 
+import argparse
 import concurrent.futures
 import csv
 import dataclasses
+import importlib.util
 import multiprocessing
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,10 +19,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from input_pipeline.corpora.storage import CorpusError, make_utterance, utterance_features
-from mms_jax.alignment.clips import Cut, cut_recording
-from mms_jax.alignment.errors import AlignmentError
-from mms_jax.alignment.quality import (
+from input_pipeline.corpora.alignments import file_checksum, read_records
+from input_pipeline.corpora.quality import (
     SPLITS,
     Rules,
     clip_times,
@@ -32,13 +32,15 @@ from mms_jax.alignment.quality import (
     split_by_chapters,
     too_many_errors,
 )
-from mms_jax.alignment.records import file_checksum, read_records
-from mms_jax.audio.errors import AudioError
+from input_pipeline.corpora.storage import MakeErrorRate, make_utterance, read_rows, utterance_features
+from mms_jax.audio.clips import Cut, cut_recording
+from mms_jax.errors import AlignmentError, AudioError, CorpusError
+from mms_jax.files import read_json
 
 
 @dataclasses.dataclass(frozen=True)
 class KeptChapter:
-    """What is cut out of one recording.
+    """The clips of one recording.
 
     Attributes:
       name: of the chapter, unique in the corpus.
@@ -56,21 +58,21 @@ class KeptChapter:
 
     @property
     def hours(self) -> float:
-        """Of what is kept."""
+        """Hours of its clips."""
         return sum(end - start for _, start, end, _ in self.verses) / 3600
 
 
 class Selection:
-    """Which verses of a folder of alignments are kept, and in which split.
+    """The verses of a folder of alignments that are kept, by split.
 
     Attributes:
       splits: chapters by split.
-      table: what was dropped and why, for people.
+      table: counts of kept and dropped verses by reason, for people.
       report: a line for every verse, tab-separated.
     """
 
     def __init__(self, folder: pathlib.Path, rules: Rules, splits: str):
-        """Decides, without touching a recording.
+        """Selects the verses without reading a recording.
 
         Args:
           folder: of alignments, at any depth.
@@ -79,7 +81,7 @@ class Selection:
             columns chapter and split.
 
         Raises:
-          CorpusError: no alignments, nothing is kept, or no such rule of splits.
+          CorpusError: there are no alignments, no verse is kept, or `splits` is invalid.
         """
         try:
             records = read_records(folder)
@@ -103,8 +105,8 @@ class Selection:
                 self.splits.setdefault(chosen[name], []).append(chapter)
         if not self.splits:
             raise CorpusError(
-                f"{folder}: no verse is good enough\n{self.table}\nlower --min_score where it is the score; where it is the "
-                "CER, verify with a better recogniser or raise --max_cer and --max_recording_cer; or mend the texts"
+                f"{folder}: no verse is good enough\n{self.table}\nlower --min_score if the score is the reason; if the "
+                "CER is, verify with a better recognizer or raise --max_cer and --max_recording_cer; or fix the texts"
             )
 
     def metadata(self) -> dict[str, Any]:
@@ -122,7 +124,7 @@ class AlignedChapters(tfds.core.GeneratorBasedBuilder):
     """TFDS builder of a folder of alignments.
 
     Attributes:
-      selection: what is kept.
+      selection: the verses that are kept.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -140,16 +142,16 @@ class AlignedChapters(tfds.core.GeneratorBasedBuilder):
         data_dir: str,
         **kwargs,
     ):
-        """Reads the alignments and decides what is kept.
+        """Reads the alignments and selects verses.
 
         Args:
-          name: what to call the corpus: it is opened as "aligned_chapters/NAME".
+          name: of the corpus, which is opened as "aligned_chapters/NAME".
           alignments: the folder.
           rules: for verses and recordings.
           splits: see Selection.
           workers: processes that cut; 0 cuts in this one.
           beam: cut by Apache Beam instead, on the runner that `download_and_prepare` is given.
-          data_dir: where prepared corpora lie.
+          data_dir: the folder of prepared corpora.
 
         Raises:
           CorpusError: see Selection.
@@ -188,7 +190,7 @@ def cut_chapter(chapter: KeptChapter) -> list[tuple[str, dict]]:
     """The kept verses of one chapter as utterances, with their ids.
 
     Raises:
-      CorpusError: the recording is gone, damaged, or not the one that was aligned.
+      CorpusError: the recording is missing, damaged, or not the one that was aligned.
     """
     try:
         if file_checksum(chapter.file) != chapter.sha256:
@@ -230,9 +232,83 @@ def _splits(records: Mapping[str, Mapping[str, Any]], rule: str) -> dict[str, st
     table = pathlib.Path(rule)
     if not table.is_file():
         raise CorpusError(f"--splits={rule}: no such file; choose book, chapters, train or a table chapter<TAB>split")
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        chosen = {row.get("chapter"): row.get("split") for row in csv.DictReader(stream, delimiter="\t")}
+    _, rows = read_rows(table, quoting=csv.QUOTE_MINIMAL)
+    chosen = {row.get("chapter"): row.get("split") for row in rows}
     missing = [name for name in records if chosen.get(name) not in SPLITS]
     if missing:
         raise CorpusError(f"{rule}: no split (of {', '.join(SPLITS)}) for {len(missing)} chapters, as {missing[0]!r}")
     return {name: str(chosen[name]) for name in records}
+
+
+HELP = "verses that mms-jax align found in your chapters"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds its arguments."""
+    rules = Rules()
+    parser.add_argument("--name", required=True, help="name of the corpus, opened as aligned_chapters/NAME")
+    parser.add_argument("--alignments", required=True, help="the folder that mms-jax align --output-dir wrote")
+    parser.add_argument(
+        "--splits", default="book",
+        help="book (Mark validates, John tests), chapters (a tenth or two hours each), train, or a table chapter<TAB>split",
+    )  # fmt: skip
+    for rule, meaning in (
+        ("min_score", "lowest score of a verse"),
+        ("max_cer", "highest CER of a verse that mms-jax verify transcribed"),
+        ("max_recording_cer", "highest CER over a recording, which is a folder of chapters"),
+        ("min_seconds", "shortest length of a verse"),
+        ("max_seconds", "longest length of a verse"),
+        ("max_silence", "longest silence that a clip keeps before and after the speech, in seconds"),
+    ):
+        default = getattr(rules, rule)
+        parser.add_argument(f"--{rule}", type=float, default=default, help=f"{meaning} (default: {default})")
+    parser.add_argument("--workers", type=int, default=0, help="processes that cut recordings; 0: this one")
+    parser.add_argument(
+        "--beam", nargs="?", const="--runner=DirectRunner", metavar="OPTIONS",
+        help="cut with Apache Beam (pip install 'mms-jax[beam]'), with its pipeline options as one word: "
+        "--beam='--runner=DataflowRunner --project=mine' (default: cut by --workers)",
+    )  # fmt: skip
+
+
+def make_builder(arguments: argparse.Namespace, data_dir: str, _: MakeErrorRate) -> AlignedChapters:
+    """The builder that the arguments describe; prints which verses it keeps.
+
+    Raises:
+      CorpusError: see Selection; or the corpus was prepared from other alignments or with other rules.
+    """
+    if arguments.beam and not importlib.util.find_spec("apache_beam"):
+        raise CorpusError("--beam needs Apache Beam: pip install 'mms-jax[beam]'")
+    builder = AlignedChapters(
+        name=arguments.name,
+        alignments=arguments.alignments,
+        rules=Rules(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Rules)}),
+        splits=arguments.splits,
+        workers=arguments.workers,
+        beam=bool(arguments.beam),
+        data_dir=data_dir,
+        file_format="array_record",
+    )
+    prepared = pathlib.Path(builder.data_dir) / "metadata.json"
+    if prepared.exists() and read_json(prepared, CorpusError) != builder.selection.metadata():
+        raise CorpusError(
+            f"aligned_chapters/{arguments.name} was prepared from other alignments or with other rules; choose another "
+            f"--name, or delete {builder.data_dir}"
+        )
+    print(builder.selection.table)
+    return builder
+
+
+def download_config(arguments: argparse.Namespace) -> tfds.download.DownloadConfig:
+    """Beam's options, where the recordings are cut by Beam."""
+    if not arguments.beam:
+        return tfds.download.DownloadConfig()
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    return tfds.download.DownloadConfig(beam_options=PipelineOptions(arguments.beam.split()))
+
+
+def report(builder: AlignedChapters) -> str:
+    """Writes report.tsv, with a line for every verse; returns a message that names its path."""
+    path = pathlib.Path(builder.data_dir) / "report.tsv"
+    path.write_text("\n".join(builder.selection.report) + "\n", encoding="utf-8")
+    return f"every verse, with the reason where it is dropped: {path}"

@@ -1,4 +1,4 @@
-"""Real people: the Asterisk core sounds, 2,656 telephone prompts in five languages, with transcripts.
+"""Natural speech: the Asterisk core sounds, 2,656 telephone prompts in five languages, with transcripts.
 
 English, Spanish (both read by Allison Smith), French (June Wallack), Italian (Carlo Flaminio) and Russian; CC-BY-SA 3.0
 and CC-BY 3.0. Two ways to get them:
@@ -13,6 +13,7 @@ There is one speaker a language (one for two), so a held-out split shares its vo
 unseen sentences, not unseen speakers. The split is by transcript, so that a sentence recorded twice stays on one side.
 """
 
+import argparse
 import dataclasses
 import gzip
 import hashlib
@@ -25,10 +26,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow_datasets as tfds
 
-from input_pipeline.corpora.audio_folder import Rejections
-from input_pipeline.corpora.storage import CorpusError, make_utterance, utterance_features
-from mms_jax.audio.errors import AudioError
+from input_pipeline.corpora.storage import MakeErrorRate, Rejections, make_utterance, utterance_features
 from mms_jax.audio.read import read_audio
+from mms_jax.errors import AudioError, CorpusError
 from mms_jax.text.normalize import has_digits, normalize
 
 SOUNDS = pathlib.Path("/usr/share/asterisk/sounds")
@@ -36,8 +36,8 @@ TRANSCRIPTS = pathlib.Path("/usr/share/doc")
 
 
 @dataclasses.dataclass(frozen=True)
-class Voice:
-    """One language of the set: its code there and here, and Debian's name of the voice."""
+class PromptVoice:
+    """One language of the set: its code there, its ISO 639-3 code, and Debian's name of the voice."""
 
     code: str
     language: str
@@ -45,36 +45,36 @@ class Voice:
 
 
 VOICES = (
-    Voice("en", "eng", "en_US_f_Allison"),
-    Voice("es", "spa", "es_MX_f_Allison"),
-    Voice("fr", "fra", "fr_CA_f_June"),
-    Voice("it", "ita", "it_IT_m_Carlo"),
-    Voice("ru", "rus", "ru_RU_f_IvrvoiceRU"),
+    PromptVoice("en", "eng", "en_US_f_Allison"),
+    PromptVoice("es", "spa", "es_MX_f_Allison"),
+    PromptVoice("fr", "fra", "fr_CA_f_June"),
+    PromptVoice("it", "ita", "it_IT_m_Carlo"),
+    PromptVoice("ru", "rus", "ru_RU_f_IvrvoiceRU"),
 )
 
 
 def parse_transcripts(text: str) -> dict[str, str]:
-    """The lines `prompt: what is said` of a core-sounds file.
+    """Parses the lines `prompt: transcript` of a core-sounds file.
 
-    Comments, prompts without speech (`[beep]`, `(tone)`), and transcripts with digits, whose reading is not written,
-    are left out; so are prompts that are listed twice with different words.
+    Comments, prompts without speech (`[beep]`, `(tone)`), and transcripts with digits, whose reading is not given, are
+    left out; so are prompts that are listed twice with different words.
 
     Returns:
-      Normalised transcripts by prompt ("digits/h-6").
+      Normalized transcripts by prompt ("digits/h-6").
     """
     transcripts: dict[str, str] = {}
     contradicted = set()
     for line in text.lstrip("\ufeff").splitlines():
-        prompt, separator, said = line.partition(":")
+        prompt, separator, transcript = line.partition(":")
         if line.startswith(";") or not separator:
             continue
-        said = normalize(re.sub(r"\[[^]]*\]|\([^)]*\)|<[^>]*>", " ", said))
-        if not said or has_digits(said) or prompt.startswith("silence/"):
+        transcript = normalize(re.sub(r"\[[^]]*\]|\([^)]*\)|<[^>]*>", " ", transcript))
+        if not transcript or has_digits(transcript) or prompt.startswith("silence/"):
             continue
-        if transcripts.get(prompt, said) != said:
+        if transcripts.get(prompt, transcript) != transcript:
             contradicted.add(prompt)
-        transcripts[prompt] = said
-    return {prompt: said for prompt, said in transcripts.items() if prompt not in contradicted}
+        transcripts[prompt] = transcript
+    return {prompt: transcript for prompt, transcript in transcripts.items() if prompt not in contradicted}
 
 
 class Asterisk(tfds.core.GeneratorBasedBuilder):
@@ -123,20 +123,20 @@ class Asterisk(tfds.core.GeneratorBasedBuilder):
 
 @dataclasses.dataclass(frozen=True)
 class Prompt:
-    """One recording and its normalised transcript."""
+    """One recording and its normalized transcript."""
 
-    voice: Voice
+    voice: PromptVoice
     name: str
     path: pathlib.Path
     text: str
 
     @property
     def identity(self) -> str:
-        """Unique in the corpus."""
+        """The id of the prompt, unique in the corpus."""
         return f"{self.voice.language}/{self.name}"
 
 
-def _find_prompts(voice: Voice, unpacked: list[pathlib.Path]) -> list[Prompt]:
+def _find_prompts(voice: PromptVoice, unpacked: list[pathlib.Path]) -> list[Prompt]:
     """The prompts of one language, from the first place that has both sounds and transcripts."""
     packaged = TRANSCRIPTS / f"asterisk-core-sounds-{voice.code}" / f"core-sounds-{voice.code}.txt.gz"
     places = [(SOUNDS / voice.folder, packaged)]
@@ -148,10 +148,10 @@ def _find_prompts(voice: Voice, unpacked: list[pathlib.Path]) -> list[Prompt]:
             continue
         content = gzip.decompress(text.read_bytes()) if text.suffix == ".gz" else text.read_bytes()
         found = []
-        for name, said in parse_transcripts(content.decode("utf-8")).items():
+        for name, transcript in parse_transcripts(content.decode("utf-8")).items():
             path = next((p for s in ("wav16", "g722", "wav") if (p := sounds / f"{name}.{s}").exists()), None)
             if path is not None:
-                found.append(Prompt(voice, name, path, said))
+                found.append(Prompt(voice, name, path, transcript))
         if found:
             return found
     return []
@@ -165,7 +165,7 @@ def _split_of(prompt: Prompt) -> str:
 def _read_prompt(path: pathlib.Path) -> np.ndarray:
     if path.suffix != ".g722":
         return read_audio(path)
-    # Raw G.722 has no header for libsndfile or librosa to recognise.
+    # Raw G.722 has no header for libsndfile or librosa to recognize.
     command = ["ffmpeg", "-v", "error", "-f", "g722", "-i", str(path), "-f", "f32le", "-ac", "1", "-ar", "16000", "-"]
     try:
         decoded = subprocess.run(command, capture_output=True, check=True).stdout
@@ -185,3 +185,15 @@ def _unpack(archive: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
         with tarfile.open(archive) as tar:
             tar.extractall(target, filter="data")
     return target
+
+
+HELP = "telephone prompts by real people in five languages: asterisk/core"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds no arguments."""
+
+
+def make_builder(_: argparse.Namespace, data_dir: str, __: MakeErrorRate) -> Asterisk:
+    """The builder."""
+    return Asterisk(config="core", data_dir=data_dir, file_format="array_record")

@@ -1,4 +1,4 @@
-"""The corpus most users have: a folder of recordings and a table that says what is said in each.
+"""A folder of recordings and a table with their transcripts.
 
     python -m input_pipeline.prepare audio_folder --data_dir=data --name=dutch \
         --table=recordings/manifest.tsv --language=nld
@@ -8,19 +8,26 @@ The table is tab-separated, without quoting, with a header line. Columns: `path`
 Without a `split` column, a twentieth of the recordings becomes "validation" and another "test", chosen by their id.
 """
 
+import argparse
 import collections
-import csv
 import dataclasses
 import hashlib
 import pathlib
+import re
 from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
-from absl import logging
 
-from input_pipeline.corpora.storage import CorpusError, make_utterance, utterance_features
-from mms_jax.audio.errors import AudioError
+from input_pipeline.corpora.storage import (
+    SPLITS,
+    MakeErrorRate,
+    Rejections,
+    make_utterance,
+    read_rows,
+    utterance_features,
+)
 from mms_jax.audio.read import read_audio
+from mms_jax.errors import AudioError, CorpusError
 from mms_jax.text.normalize import has_digits, normalize
 
 _COLUMNS = {
@@ -57,24 +64,23 @@ def read_table(table: pathlib.Path, language: str | None) -> list[Row]:
     """
     if not table.is_file():
         raise CorpusError(f"{table}: no such table; give the TSV file with --table")
-    with table.open(newline="", encoding="utf-8-sig") as stream:
-        lines = csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)
-        columns = {
-            field: next((name for name in names if name in (lines.fieldnames or ())), None)
-            for field, names in _COLUMNS.items()
-        }
-        for field in ("path", "text"):
-            if columns[field] is None:
-                raise CorpusError(f"{table}: has no column {' or '.join(_COLUMNS[field])}; its first line must name it")
-        if columns["language"] is None and not language:
-            raise CorpusError(f"{table}: has no language column; give --language=ISO (three letters, as in swh)")
-        rows = [_make_row(table.parent, line, columns, language) for line in lines]
+    header, lines = read_rows(table)
+    columns = {field: next((name for name in names if name in header), None) for field, names in _COLUMNS.items()}
+    for field in ("path", "text"):
+        if columns[field] is None:
+            raise CorpusError(f"{table}: has no column {' or '.join(_COLUMNS[field])}; its first line must name it")
+    if columns["language"] is None and not language:
+        raise CorpusError(f"{table}: has no language column; give --language=ISO (three letters, as in swh)")
+    rows = [_make_row(table.parent, line, columns, language) for line in lines]
     counts = collections.Counter(row.identity for row in rows)
     doubled = [identity for identity, count in counts.items() if count > 1]
     if doubled:
         raise CorpusError(f"{table}: {len(doubled)} ids occur twice, as {doubled[0]!r}; make them different")
     if not rows:
         raise CorpusError(f"{table}: has no rows")
+    for split in sorted({row.split for row in rows}):
+        if not re.fullmatch(r"\w+", split) or split == "all":
+            raise CorpusError(f"{table}: {split!r} cannot name a split; use {', '.join(SPLITS)}")
     return rows
 
 
@@ -100,29 +106,6 @@ def _split_by_id(identity: str) -> str:
     return "test" if draw < 13 else "validation" if draw < 26 else "train"
 
 
-class Rejections:
-    """Counts and names recordings that could not be used; raises where they are too many."""
-
-    def __init__(self, max_bad_share: float):
-        self._max_bad_share = max_bad_share
-        self.count = 0
-
-    def add(self, reason: str) -> None:
-        """Names one in the log."""
-        self.count += 1
-        logging.warning("skipped: %s", reason)
-
-    def finish(self, total: int) -> None:
-        """Raises CorpusError where the share is too large."""
-        if self.count:
-            logging.warning("%d of %d recordings skipped", self.count, total)
-        if self.count > self._max_bad_share * total:
-            raise CorpusError(
-                f"{self.count} of {total} recordings could not be used (named in the log above), more than the share of "
-                f"{self._max_bad_share} that --max_bad_share allows; repair them, or raise it"
-            )
-
-
 class AudioFolder(tfds.core.GeneratorBasedBuilder):
     """TFDS builder of one table."""
 
@@ -133,11 +116,11 @@ class AudioFolder(tfds.core.GeneratorBasedBuilder):
         """Checks the table.
 
         Args:
-          name: what to call the corpus: it is opened as "audio_folder/NAME".
+          name: of the corpus, which is opened as "audio_folder/NAME".
           table: the TSV file.
           language: ISO 639-3, where the table has no language column.
           max_bad_share: recordings that cannot be read are skipped, unless their share exceeds this.
-          data_dir: where prepared corpora lie.
+          data_dir: the folder of prepared corpora.
         """
         self._rows = read_table(pathlib.Path(table).expanduser(), language)
         self._max_bad_share = max_bad_share
@@ -167,3 +150,26 @@ class AudioFolder(tfds.core.GeneratorBasedBuilder):
                 make_utterance(waveform, identity=row.identity, text=text, language=row.language, speaker=row.speaker),
             )
         rejections.finish(len(rows))
+
+
+HELP = "your recordings and a table of their transcripts"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds its arguments."""
+    parser.add_argument("--name", required=True, help="name of the corpus, opened as audio_folder/NAME")
+    parser.add_argument("--table", required=True, help="TSV with columns path, text, ...")
+    parser.add_argument("--language", help="ISO 639-3, where the table has no language column")
+    parser.add_argument("--max_bad_share", type=float, default=0.05, help="allowed share of unusable recordings")
+
+
+def make_builder(arguments: argparse.Namespace, data_dir: str, _: MakeErrorRate) -> AudioFolder:
+    """The builder that the arguments describe."""
+    return AudioFolder(
+        name=arguments.name,
+        table=arguments.table,
+        language=arguments.language,
+        max_bad_share=arguments.max_bad_share,
+        data_dir=data_dir,
+        file_format="array_record",
+    )

@@ -1,8 +1,8 @@
 """The sentences of the shipped corpus: the project's own phrases in eight languages and four scripts.
 
 Each language has four lists whose entries combine freely into a correct sentence (subject, verb, object, ending), so
-a few dozen words give well over a thousand sentences. Numbers are spelt out by num2words where it knows the language.
-The sentences are lower case and without punctuation, as a recogniser's transcripts are.
+a few dozen words give well over a thousand sentences. Numbers are spelled out by num2words where it supports the
+language. The sentences are in lower case and without punctuation, as a recognizer's transcripts are.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ class Phrases:
       espeak: the eSpeak NG voice that reads it.
       num2words: the num2words language that spells its numbers, or None where num2words has none.
       subjects, verbs, objects, endings: fragments; one of each, joined by spaces in that order, is a sentence.
-        Where the language puts the object before the verb, `verb_last` says so.
+        `verb_last` is set where the language puts the object before the verb.
     """
 
     espeak: str
@@ -178,15 +178,15 @@ NUMBERS_PER_SENTENCE = 3
 
 
 def sample_sentences(language: str, count: int, rng: np.random.Generator) -> list[str]:
-    """Draws `count` different sentences of one language, phrases and spelt-out numbers mixed.
+    """Draws `count` different sentences of one language, phrases and spelled-out numbers mixed.
 
     Args:
       language: a key of PHRASES (ISO 639-3).
-      count: how many; at most about 1,400 a language exist.
+      count: number of sentences; about 1,400 exist per language.
       rng: the source of randomness; the same state gives the same sentences.
 
     Returns:
-      Normalised sentences, all different, in random order.
+      Normalized sentences, all different, in random order.
 
     Raises:
       KeyError: the corpus has no such language; the message lists those it has.

@@ -1,33 +1,34 @@
-"""The corpus that ships with the program: phrases in eight languages, spoken by eSpeak NG.
+"""The corpus that ships with the program: phrases in eight languages, synthesized by eSpeak NG.
 
 Three of the configs hold the same speech. `chapters` are long recordings, one voice each, of many verses with short
 silences, with the exact start and end of every verse; `verses` are those verses, cut out of the prepared chapters;
-`labelled` are the same, but of the training split only the first few chapters, from which an aligner learns to find the
-verses of the others. Voices and sentences of the test split occur in no other split. `reader` is for training voices: all
-sentences of one language, read by one voice at one pace.
+`labeled` are the same, with only the first few chapters of the training split, on which an aligner is trained to find
+the verses of the others. Voices and sentences of the test split occur in no other split. `reader` is for training
+voices: all sentences of one language, read by one voice at one pace.
 """
 
+import argparse
 import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from input_pipeline.corpora.espeak import Synthesizer, synthesizer
+from input_pipeline.corpora.espeak import Espeak, espeak
 from input_pipeline.corpora.phrases import PHRASES, sample_sentences
-from input_pipeline.corpora.storage import as_text, make_utterance, utterance_features
+from input_pipeline.corpora.storage import MakeErrorRate, as_text, make_utterance, utterance_features
 from mms_jax.audio.flac import decode_flac, encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, resample
 
 SEED = 2305_13516
 READER_LANGUAGE, READER_VOICE, READER_SPEED = "swh", "m3", 150
 READER_MARGIN = 0.05  # seconds of room before and after a sentence
-LABELLED_CHAPTERS = 4  # training chapters of each language whose verses are cut by hand, so to speak
+LABELED_CHAPTERS = 4  # training chapters of each language whose verses are treated as cut by hand
 
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How much of a split is read, and by whom: every language has `chapters` chapters of `verses` verses."""
+    """The amount and the voices of a split: every language has `chapters` chapters of `verses` verses."""
 
     voices: tuple[str, ...]
     chapters: int
@@ -44,7 +45,7 @@ SPLITS: dict[str, Reading] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Chapter:
+class SpokenChapter:
     """One long recording.
 
     Attributes:
@@ -68,7 +69,7 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="verses", description="single sentences"),
-        tfds.core.BuilderConfig(name="labelled", description="single sentences, of the training split only a sixth"),
+        tfds.core.BuilderConfig(name="labeled", description="single sentences, with a sixth of the training split"),
         tfds.core.BuilderConfig(
             name="reader", description="single sentences, all read by one voice, to train a voice on"
         ),
@@ -95,17 +96,17 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
         if self.builder_config.name == "reader":
             yield from read_alone(split)
             return
-        # What eSpeak NG says differs a little each time, so that the verses are cut, not spoken again.
+        # eSpeak NG's output differs a little each time: verses are cut out of chapters, not synthesized again.
         chapters = SpokenPhrases(config="chapters", data_dir=self._data_dir_root, file_format="array_record")
         chapters.download_and_prepare()
         for record in chapters.as_data_source(split):
-            if self.builder_config.name == "verses" or split != "train" or is_labelled(as_text(record["id"])):
+            if self.builder_config.name == "verses" or split != "train" or is_labeled(as_text(record["id"])):
                 yield from _cut_verses(record)
 
 
-def is_labelled(chapter: str) -> bool:
-    """Whether a training chapter's verses are in the config `labelled`."""
-    return int(chapter.rpartition("_")[2]) < LABELLED_CHAPTERS
+def is_labeled(chapter: str) -> bool:
+    """Whether a training chapter's verses are in the config `labeled`."""
+    return int(chapter.rpartition("_")[2]) < LABELED_CHAPTERS
 
 
 def _cut_verses(record: dict) -> Iterator[tuple[str, dict]]:
@@ -127,23 +128,23 @@ def _cut_verses(record: dict) -> Iterator[tuple[str, dict]]:
         )
 
 
-def read_chapters(split: str) -> Iterator[Chapter]:
-    """Speaks all chapters of a split: the same texts, voices and speeds at every call."""
-    engine = synthesizer()
+def read_chapters(split: str) -> Iterator[SpokenChapter]:
+    """Synthesizes all chapters of a split: the same texts, voices and speeds at every call."""
+    engine = espeak()
     reading = SPLITS[split]
     for language_number, language in enumerate(PHRASES):
         sentences = _sentences(language, language_number)[split]
         for chapter_number in range(reading.chapters):
             rng = np.random.default_rng((SEED, list(SPLITS).index(split), language_number, chapter_number))
             verses = sentences[chapter_number * reading.verses :][: reading.verses]
-            # Another voice begins in each language, so that no voice is tied to one.
+            # Each language begins with another voice, so that no voice is tied to one language.
             voice = reading.voices[(chapter_number + language_number) % len(reading.voices)]
             yield _read_chapter(engine, f"{language}_{split}_{chapter_number:02d}", language, voice, verses, rng)
 
 
 def read_alone(split: str) -> Iterator[tuple[str, dict]]:
-    """Speaks the sentences of one language with one voice, as utterances with their ids."""
-    engine = synthesizer()
+    """Synthesizes the sentences of one language with one voice, as utterances with their ids."""
+    engine = espeak()
     number = list(PHRASES).index(READER_LANGUAGE)
     rng = np.random.default_rng((SEED, list(SPLITS).index(split), number))
     voice = f"{PHRASES[READER_LANGUAGE].espeak}+{READER_VOICE}"
@@ -169,8 +170,8 @@ def _sentences(language: str, language_number: int) -> dict[str, list[str]]:
 
 
 def _read_chapter(
-    engine: Synthesizer, identity: str, language: str, voice: str, verses: list[str], rng: np.random.Generator
-) -> Chapter:
+    engine: Espeak, identity: str, language: str, voice: str, verses: list[str], rng: np.random.Generator
+) -> SpokenChapter:
     speed, pitch = int(rng.integers(140, 200)), int(rng.integers(30, 71))
     gain = rng.uniform(0.3, 0.9)
     pieces: list[np.ndarray] = []
@@ -191,14 +192,14 @@ def _read_chapter(
     waveform = np.concatenate(pieces)
     waveform *= gain / np.abs(waveform).max()
     waveform += rng.normal(0.0, 1e-3, len(waveform)).astype(np.float32)  # a room is never digitally silent
-    return Chapter(identity, language, voice, waveform, verses, np.asarray(starts), np.asarray(ends))
+    return SpokenChapter(identity, language, voice, waveform, verses, np.asarray(starts), np.asarray(ends))
 
 
 def _silence(rng: np.random.Generator) -> np.ndarray:
     return np.zeros(int(rng.uniform(0.3, 0.9) * SAMPLE_RATE), np.float32)
 
 
-def _chapter_record(chapter: Chapter) -> dict:
+def _chapter_record(chapter: SpokenChapter) -> dict:
     return {
         "id": chapter.identity,
         "audio": encode_flac(chapter.waveform, SAMPLE_RATE),
@@ -209,3 +210,17 @@ def _chapter_record(chapter: Chapter) -> dict:
         "starts": chapter.starts / SAMPLE_RATE,
         "ends": chapter.ends / SAMPLE_RATE,
     }
+
+
+HELP = "the shipped corpus, synthesized on this machine: spoken_phrases/verses"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds its arguments."""
+    configs = [config.name for config in SpokenPhrases.BUILDER_CONFIGS]
+    parser.add_argument("--config", choices=configs, default="verses", help="default: verses")
+
+
+def make_builder(arguments: argparse.Namespace, data_dir: str, _: MakeErrorRate) -> SpokenPhrases:
+    """The builder that the arguments describe."""
+    return SpokenPhrases(config=arguments.config, data_dir=data_dir, file_format="array_record")

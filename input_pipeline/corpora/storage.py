@@ -1,16 +1,19 @@
-"""How every corpus of this project is stored and opened: TFDS, ArrayRecord, FLAC bytes, and a small index.
+"""Storage of corpora: TFDS, ArrayRecord, FLAC bytes, and a small index.
 
-A corpus is whatever `tfds.builder_from_directory` opens. Its utterances hold the fields of `utterance_features`. The
-plan of the input pipeline needs the durations and languages of all utterances without their audio; `load_index` keeps
-those in one small file beside the shards.
+A corpus is a dataset that `tfds.builder_from_directory` opens. Its utterances hold the fields of `utterance_features`.
+The plan of the input pipeline needs the durations and languages of all utterances without their audio; `open_corpus`
+keeps those in one small file beside the shards.
 """
 
 import contextlib
+import csv
 import dataclasses
+import io
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -19,19 +22,23 @@ from tqdm import tqdm
 
 from mms_jax.audio.flac import encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE
+from mms_jax.errors import CorpusError
+from mms_jax.files import read_text
 from mms_jax.text.normalize import normalize
 
 SPLITS = ("train", "validation", "test")
 
 
-class CorpusError(ValueError):
-    """A corpus that is not there or cannot be used. The message names it and the fix."""
+# (waveforms at 16 kHz, their transcripts, ISO 639-3) -> character error rate of a recognizer, as a share; and a function
+# that makes one from a model's name, which is passed to corpora, since they import no models.
+ErrorRate = Callable[[Sequence[np.ndarray], Sequence[str], str], float]
+MakeErrorRate = Callable[[str], ErrorRate]
 
 
 def utterance_features() -> tfds.features.FeaturesDict:
     """The fields of an utterance.
 
-    audio: a FLAC file, mono, 16 kHz. text: the normalised transcript (UTF-8; empty where there is none). language: ISO
+    audio: a FLAC file, mono, 16 kHz. text: the normalized transcript (UTF-8; empty where there is none). language: ISO
     639-3. speaker: unique within the corpus. seconds: the recording's length.
     """
     return tfds.features.FeaturesDict(
@@ -60,9 +67,46 @@ def make_utterance(
     }
 
 
+def read_rows(table: pathlib.Path, *, quoting: Any = csv.QUOTE_NONE) -> tuple[list[str], list[dict[str, str]]]:
+    """The header and the rows of a tab-separated table.
+
+    Raises:
+      CorpusError: it is not UTF-8, or not a table.
+    """
+    text = read_text(table, CorpusError)
+    try:
+        lines = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=quoting)
+        return list(lines.fieldnames or ()), list(lines)
+    except csv.Error as error:
+        raise CorpusError(f"{table}: is no tab-separated table ({error}); save it as TSV without quotes") from error
+
+
+class Rejections:
+    """Counts and logs recordings that could not be used; raises an error if they are too many."""
+
+    def __init__(self, max_bad_share: float):
+        self._max_bad_share = max_bad_share
+        self.count = 0
+
+    def add(self, reason: str) -> None:
+        """Counts one and names it in the log."""
+        self.count += 1
+        logging.warning("skipped: %s", reason)
+
+    def finish(self, total: int) -> None:
+        """Raises CorpusError if their share is too large."""
+        if self.count:
+            logging.warning("%d of %d recordings skipped", self.count, total)
+        if self.count > self._max_bad_share * total:
+            raise CorpusError(
+                f"{self.count} of {total} recordings could not be used (named in the log above), more than the share of "
+                f"{self._max_bad_share} that --max_bad_share allows; repair them, or raise it"
+            )
+
+
 @dataclasses.dataclass(frozen=True)
 class Index:
-    """What the plan knows of a split, one entry an utterance, in the order of the shards.
+    """Length, language and transcript length of the utterances of a split, in the order of the shards.
 
     Attributes:
       seconds: float32 (utterances,).
@@ -106,7 +150,7 @@ def corpus_directory(name: str, data_dir: str | os.PathLike) -> pathlib.Path:
     if not versions:
         raise CorpusError(
             f"no prepared corpus {name!r} in {folder}; prepare it with\n"
-            f"  python -m input_pipeline.prepare {name.split('/')[0]} --data_dir={data_dir}"
+            f"  python -m input_pipeline.prepare {name.split('/')[0]} --data_dir={data_dir} (arguments: --help)"
         )
     return max(versions, key=lambda child: tuple(int(part) for part in child.name.split(".")))
 
@@ -131,7 +175,7 @@ def open_corpus(name: str, split: str, data_dir: str | os.PathLike) -> Corpus:
 
 
 def open_splits(name: str, data_dir: str | os.PathLike) -> dict[str, Corpus]:
-    """Those of a prepared corpus's splits train, validation and test that there are; none where it is not prepared."""
+    """Opens those of the splits train, validation and test that a corpus has; none if it is not prepared."""
     found = {}
     for split in SPLITS:
         with contextlib.suppress(CorpusError):
@@ -148,7 +192,7 @@ def _load_index(source, directory: pathlib.Path, split: str) -> Index:
             index = Index(stored["seconds"], stored["language"], stored["characters"], alphabets)
         if len(index) == len(source):
             return index
-        logging.warning("%s does not match its corpus; made anew", path)
+        logging.warning("%s does not match its corpus; it is made again", path)
     index = _make_index(source, split)
     _write_atomically(path, index)
     return index
@@ -179,7 +223,7 @@ def _write_atomically(path: pathlib.Path, index: Index) -> None:
         np.savez(temporary, **(fields | {"alphabets": json.dumps(index.alphabets)}))
         temporary.replace(path)
     except OSError as error:
-        logging.warning("the index %s could not be kept (%s); it is made anew at every start", path, error)
+        logging.warning("the index %s could not be written (%s); it is made again at every start", path, error)
 
 
 def as_text(value: str | bytes) -> str:

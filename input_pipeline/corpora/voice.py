@@ -1,11 +1,13 @@
-"""A corpus to train a voice on, out of any other: one recording's utterances, the steady ones, trimmed and levelled.
+"""A corpus for training a voice, made from any other: the steady utterances of one recording, trimmed and leveled.
 
     python -m input_pipeline.prepare voice --data_dir=data --name=swh --source=aligned_chapters/swh
 
-MMS chose one recording a language, the one that a recogniser understands best; denoised it where there was music; and
-left out the 15 % of utterances whose voiced pitch varies most, which are acted (Pratap et al. 2023, section 7.1).
+MMS chose one recording per language, the one with a recognizer's lowest error rate, denoised it where it contained
+music, and left out the 15 % of utterances whose voiced pitch varies most, which are acted (Pratap et al. 2023, section
+7.1).
 """
 
+import argparse
 import concurrent.futures
 import dataclasses
 import functools
@@ -13,7 +15,6 @@ import importlib
 import multiprocessing
 from collections.abc import Callable, Sequence
 
-import jiwer
 import librosa
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,7 +22,8 @@ from tqdm import tqdm
 
 from input_pipeline.corpora.storage import (
     Corpus,
-    CorpusError,
+    ErrorRate,
+    MakeErrorRate,
     as_text,
     make_utterance,
     open_corpus,
@@ -30,26 +32,29 @@ from input_pipeline.corpora.storage import (
 )
 from mms_jax.audio.flac import decode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, resample
+from mms_jax.errors import CorpusError
 from mms_jax.text.normalize import normalize
+from mms_jax.text.voice_tokenizer import romanized
 
-LEVEL = -23.0  # dB below full scale, of the speech in an utterance
+LEVEL = -23.0  # dB relative to full scale, of the speech in an utterance
 PEAK = 0.95
-QUIET = 40.0  # dB below the loudest, under which the ends are cut off
+QUIET = 40.0  # dB below the loudest part; quieter ends are trimmed
 MARGIN_SECONDS = 0.1  # kept at either end
-_HEARD = 40  # utterances of each recording that a recogniser judges by
+_JUDGED = 40  # utterances of each recording that a recognizer transcribes
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """How utterances are chosen and changed.
+    """Settings for selecting and processing utterances.
 
     Attributes:
-      speaker: whose; None for the recording that is understood best, or without recogniser the longest.
-      language: ISO 639-3; None where the corpus has one.
+      speaker: the speaker to keep; None for the recording with the lowest error rate, or without a recognizer the
+        longest.
+      language: ISO 639-3; None where the corpus has a single language.
       drop_pitch: share of the utterances whose pitch varies most, which are left out.
-      uroman: transcripts are romanised; say so to training with config.tts.uroman.
-      denoise: MODULE:FUNCTION that is given float32 (samples,) at 16 kHz and returns as many; None for none.
-      workers: processes that measure pitch; 0 for this one.
+      uroman: transcripts are romanized; training then needs config.tts.uroman.
+      denoise: MODULE:FUNCTION that takes float32 (samples,) at 16 kHz and returns as many; None for no denoising.
+      workers: processes that measure pitch; 0 for this process.
     """
 
     speaker: str | None = None
@@ -60,28 +65,27 @@ class Choice:
     workers: int = 0
 
 
-class Voice(tfds.core.GeneratorBasedBuilder):
+class VoiceCorpus(tfds.core.GeneratorBasedBuilder):
     """TFDS builder of one reader's utterances.
 
     Attributes:
-      summary: what was chosen and dropped, for people; after preparing.
+      summary: the chosen reader and the counts of dropped utterances, as text; filled when the corpus is prepared.
     """
 
+    name = "voice"
     VERSION = tfds.core.Version("1.0.0")
 
-    def __init__(
-        self, *, name: str, source: str, choice: Choice, understood: Callable[[list[dict]], float] | None, **builder
-    ):
+    def __init__(self, *, name: str, source: str, choice: Choice, error_rate: ErrorRate | None, **builder):
         """Sets the corpus up.
 
         Args:
           name: of the corpus, which configs open as voice/NAME.
           source: a prepared corpus.
           choice: see Choice.
-          understood: gives the error rate of some utterances; None to go by length.
+          error_rate: of a recognizer, by which the recording is chosen; None to choose the longest.
           **builder: of TFDS.
         """
-        self._source, self._choice, self._understood = source, choice, understood
+        self._source, self._choice, self._error_rate = source, choice, error_rate
         self.summary: list[str] = []
         super().__init__(config=tfds.core.BuilderConfig(name=name, version=self.VERSION), **builder)
 
@@ -91,10 +95,11 @@ class Voice(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         del dl_manager
         corpora = open_splits(self._source, str(self._data_dir_root))
-        train = corpora.get("train") or open_corpus(self._source, "train", str(self._data_dir_root))  # says what to do
+        # Opening an unprepared corpus raises an error with the command that prepares it.
+        train = corpora.get("train") or open_corpus(self._source, "train", str(self._data_dir_root))
         language = choose_language(train, self._choice)
         numbers = {split: readers(corpus, language) for split, corpus in corpora.items()}
-        speaker, why = choose_reader(train, numbers["train"], self._choice, self._understood)
+        speaker, why = choose_reader(train, numbers["train"], self._choice, self._error_rate)
         minutes = float(train.index.seconds[numbers["train"][speaker]].sum()) / 60
         self.summary.append(f"{language}: speaker {speaker} ({why}) of {len(numbers['train'])}, {minutes:.1f} minutes")
         return {
@@ -108,8 +113,8 @@ class Voice(tfds.core.GeneratorBasedBuilder):
         utterances = [clean(record, self._choice) for record in records]
         kept = [utterance for utterance in utterances if utterance is not None]
         steady = kept
-        # What is tested is all that was read.
-        if split == "train" and self._choice.drop_pitch > 0:
+        # Test data keeps every utterance.
+        if split == "train" and self._choice.drop_pitch > 0 and kept:
             spreads = pitch_spreads([utterance["waveform"] for utterance in kept], self._choice.workers)
             limit = np.quantile(spreads, 1.0 - self._choice.drop_pitch)
             steady = [utterance for utterance, spread in zip(kept, spreads) if spread <= limit]
@@ -130,7 +135,7 @@ def readers(corpus: Corpus, language: str) -> dict[str, list[int]]:
 
 
 def choose_language(corpus: Corpus, choice: Choice) -> str:
-    """The language of the voice. Raises CorpusError where there are several and none is chosen, or not this one."""
+    """The language of the voice. Raises CorpusError if it is not in the corpus, or if one of several must be chosen."""
     languages = sorted(set(corpus.index.language.tolist()))
     if choice.language is None and len(languages) > 1:
         raise CorpusError(f"{corpus.name} is in {', '.join(languages)}; choose one with --language")
@@ -141,34 +146,36 @@ def choose_language(corpus: Corpus, choice: Choice) -> str:
 
 
 def choose_reader(
-    corpus: Corpus, numbers: dict[str, list[int]], choice: Choice, understood: Callable[[list[dict]], float] | None
+    corpus: Corpus, numbers: dict[str, list[int]], choice: Choice, error_rate: ErrorRate | None
 ) -> tuple[str, str]:
-    """Whose voice it is, and why.
+    """The chosen reader, and the reason for the choice.
 
     Raises:
-      CorpusError: a speaker who is not there.
+      CorpusError: the corpus does not have the speaker.
     """
+    if not numbers:
+        raise CorpusError(f"{corpus.name} has no utterance with a transcript; a voice needs them")
     if choice.speaker is not None:
         if choice.speaker not in numbers:
             names = ", ".join(sorted(numbers)[:20])
             raise CorpusError(f"{corpus.name} has no speaker {choice.speaker!r}; it has {names}")
-        return choice.speaker, "as asked"
-    if understood is not None and len(numbers) > 1:
-        rates = {name: understood([corpus.source[n] for n in own[:_HEARD]]) for name, own in numbers.items()}
+        return choice.speaker, "as requested"
+    if error_rate is not None and len(numbers) > 1:
+        rates = {name: _rate(corpus, own[:_JUDGED], error_rate) for name, own in numbers.items()}
         chosen = min(rates, key=lambda name: rates[name])
-        return chosen, f"understood best, CER {100 * rates[chosen]:.1f} %"
+        return chosen, f"lowest error rate, CER {100 * rates[chosen]:.1f} %"
     return max(numbers, key=lambda name: corpus.index.seconds[numbers[name]].sum()), "the longest"
 
 
 def clean(record: dict, choice: Choice) -> dict | None:
-    """One utterance denoised, trimmed and levelled, as `make_utterance` takes it; None where nothing is heard."""
+    """One utterance, denoised, trimmed and leveled, as `make_utterance` takes it; None for silence."""
     identity, text = as_text(record["id"]), normalize(as_text(record["text"]))
     waveform, rate = decode_flac(record["audio"], identity)
     waveform = resample(waveform, rate)
     if choice.denoise:
         waveform = np.asarray(hook(choice.denoise)(waveform), np.float32)
     if choice.uroman:
-        text = _romanized(text)
+        text = normalize(romanized(text))
     waveform = level(trim(waveform))
     if waveform.size == 0 or not text:
         return None
@@ -179,7 +186,7 @@ def clean(record: dict, choice: Choice) -> dict | None:
 
 
 def trim(waveform: np.ndarray) -> np.ndarray:
-    """Cuts the quiet ends off, but for a margin; empty where all is silence."""
+    """Trims the quiet ends, except for a margin; the result is empty if all is silence."""
     if np.abs(waveform).max(initial=0.0) < 1e-4:
         return waveform[:0]
     _, (start, end) = librosa.effects.trim(waveform, top_db=QUIET, frame_length=512, hop_length=128)
@@ -188,7 +195,7 @@ def trim(waveform: np.ndarray) -> np.ndarray:
 
 
 def level(waveform: np.ndarray) -> np.ndarray:
-    """Brings the speech to -23 dB, or as near as the peaks allow; pauses do not count."""
+    """Scales the speech to -23 dB, or as near as the peaks allow; pauses are not measured."""
     if waveform.size == 0:
         return waveform
     powers = librosa.feature.rms(y=waveform, frame_length=512, hop_length=256)[0] ** 2
@@ -205,7 +212,7 @@ def pitch_spread(waveform: np.ndarray) -> float:
 
 
 def pitch_spreads(waveforms: Sequence[np.ndarray], workers: int) -> np.ndarray:
-    """`pitch_spread` of each, in so many processes; 0 for this one."""
+    """`pitch_spread` of each waveform, in `workers` processes; 0 for this process."""
     bar = functools.partial(tqdm, total=len(waveforms), desc="pitch", unit="utt", disable=None, leave=False)
     if not workers:
         return np.asarray([pitch_spread(waveform) for waveform in bar(waveforms)])
@@ -224,23 +231,53 @@ def hook(name: str) -> Callable[[np.ndarray], np.ndarray]:
         raise CorpusError(f"--denoise {name!r}: {error}; write MODULE:FUNCTION of an importable module") from error
 
 
-def understood_by(model: str) -> Callable[[list[dict]], float]:
-    """A recogniser's character error rate on some utterances."""
-    from mms_jax import load_recognizer
-    from mms_jax.listening import transcribed
-
-    load = functools.cache(lambda language: load_recognizer(model, [language]))
-
-    def rate(records: list[dict]) -> float:
-        language = as_text(records[0]["language"])
-        waveforms = [decode_flac(record["audio"], as_text(record["id"]))[0] for record in records]
-        texts = [normalize(as_text(record["text"])) for record in records]
-        return float(jiwer.cer(texts, transcribed(load(language), waveforms, language)))
-
-    return rate
+def _rate(corpus: Corpus, numbers: Sequence[int], error_rate: ErrorRate) -> float:
+    """The error rate of a recognizer on some utterances of one reader."""
+    records = [corpus.source[number] for number in numbers]
+    waveforms = [decode_flac(record["audio"], as_text(record["id"]))[0] for record in records]
+    texts = [normalize(as_text(record["text"])) for record in records]
+    return error_rate(waveforms, texts, as_text(records[0]["language"]))
 
 
-def _romanized(text: str) -> str:
-    from mms_jax.text.voice_text import romanized
+HELP = "one reader of another corpus, cleaned, for training a voice"
 
-    return normalize(romanized(text))
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds its arguments."""
+    parser.add_argument("--name", required=True, help="name of the corpus, opened as voice/NAME")
+    parser.add_argument("--source", required=True, help="a prepared corpus, such as audio_folder/NAME")
+    parser.add_argument(
+        "--speaker", help="speaker to keep (default: the recording with the lowest error rate, or the longest)"
+    )
+    parser.add_argument("--language", help="ISO 639-3, where the source holds several")
+    parser.add_argument("--recognizer", metavar="MODEL", help="transcribes recordings, to find the lowest error rate")
+    parser.add_argument(
+        "--drop_pitch", type=float, default=0.15, help="share with the most varied pitch to leave out (default: 0.15)"
+    )
+    parser.add_argument(
+        "--denoise", metavar="MODULE:FUNCTION", help="takes float32 samples at 16 kHz and returns as many"
+    )
+    parser.add_argument(
+        "--uroman", action="store_true", help="romanize transcripts; train with --config.tts.uroman=True"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="processes that measure pitch; 0: this one")
+
+
+def make_builder(arguments: argparse.Namespace, data_dir: str, make_error_rate: MakeErrorRate) -> VoiceCorpus:
+    """The builder that the arguments describe. Raises CorpusError for values out of range."""
+    if not 0 <= arguments.drop_pitch < 1 or arguments.workers < 0:
+        raise CorpusError("--drop_pitch is a share from 0 to below 1, --workers 0 or more")
+    fields = [field.name for field in dataclasses.fields(Choice)]
+    return VoiceCorpus(
+        name=arguments.name,
+        source=arguments.source,
+        choice=Choice(**{name: getattr(arguments, name) for name in fields}),
+        error_rate=make_error_rate(arguments.recognizer) if arguments.recognizer else None,
+        data_dir=data_dir,
+        file_format="array_record",
+    )
+
+
+def report(builder: VoiceCorpus) -> str:
+    """The chosen reader, and the number of dropped utterances."""
+    return "\n".join(builder.summary)

@@ -1,4 +1,4 @@
-"""Recordings and their texts together: who said what, when, and how sure that is."""
+"""Forced alignment: the times and scores of verses, words and characters in a recording of their text."""
 
 from mms_jax.alignment.viterbi import Alignment, align_ctc, align_ctc_batch
 

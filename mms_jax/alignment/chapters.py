@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from mms_jax.alignment.errors import AlignmentError
-from mms_jax.alignment.spans import Path, Verse, verse_spans
+from mms_jax.alignment.spans import FramePath, Verse, verse_spans
 from mms_jax.alignment.text import ChapterText, read_chapter_text
 from mms_jax.alignment.viterbi import align_ctc
-from mms_jax.audio.errors import AudioError
 from mms_jax.audio.levels import LevelMeter
-from mms_jax.recognizer import Recognizer, log_softmax
+from mms_jax.errors import AlignmentError, AudioError
+from mms_jax.inference.recognizer import Recognizer, log_softmax
 from mms_jax.text.mms_rules import TextRules
 from mms_jax.text.vocabulary import readable_symbols
 
-# The star is a symbol that anything can be. MMS gives it probability 1; a little less leaves silences to the blank, whose
-# frames are then divided between neighbours, and keeps the star to what was really said.
+# The star token matches any symbol. MMS gives it probability 1; a little less leaves silences to the blank, whose frames are
+# then divided between neighbors, and limits the star to speech.
 STAR_LOG_PROB = math.log(0.9)
 BLANK = 0
 
@@ -29,11 +28,11 @@ class Chapter:
     """An aligned recording.
 
     Attributes:
-      language: ISO 639-3, as asked for.
+      language: ISO 639-3, as requested.
       seconds: the recording's length.
       score: the mean over all verses' frames, see Span.
       verses: one for each line of the text.
-      dropped: what the aligner could not read and how often it came, characters and words.
+      dropped: counts of characters and words without a symbol.
       path: int32 (frames,), the symbol of each frame; the star is number len(vocabulary).
     """
 
@@ -42,7 +41,11 @@ class Chapter:
     score: float | None
     verses: list[Verse]
     dropped: dict[str, int]
-    path: np.ndarray = dataclasses.field(repr=False)
+    path: np.ndarray
+
+    def __repr__(self) -> str:
+        score = "no score" if self.score is None else f"score={self.score:.3f}"
+        return f"Chapter({self.language}, {self.seconds:.1f} s, {len(self.verses)} verses, {score})"
 
 
 def align_chapters(
@@ -57,15 +60,16 @@ def align_chapters(
     Args:
       recognizer: any CTC model.
       files: paths of the recordings.
-      texts: the lines of each, one verse a line.
-      language: ISO 639-3, one for all or one a file. A model that knows no languages, such as MMS's aligner, takes any.
-      rules: for the texts' normalisation.
+      texts: the lines of each recording's text, one verse a line.
+      language: ISO 639-3, one for all files or one per file. A language-independent model, such as MMS's aligner,
+        accepts any code.
+      rules: the rules by which the texts are normalized.
 
     Yields:
-      For each file, in order, a chapter, or what is wrong with it.
+      For each file, in order, a chapter, or the error that prevents one.
 
     Raises:
-      ValueError: the model does not know a language.
+      LanguageError: the model does not support one of the languages.
     """
     languages = [language] * len(files) if isinstance(language, str) else list(language)
     spoken = [recognizer.own_name(language) for language in languages]
@@ -85,7 +89,7 @@ def align_chapters(
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """A recording whose text is ready: `language` as asked for, `spoken` as the model calls it."""
+    """A recording with its prepared text: `language` as given by the caller, `spoken` as named by the model."""
 
     file: str
     text: ChapterText
@@ -95,7 +99,7 @@ class _Job:
 
 def _align(recognizer: Recognizer, jobs: list[_Job], star: int) -> Iterator[Chapter | AudioError | AlignmentError]:
     meters: dict[int, LevelMeter] = collections.defaultdict(LevelMeter)
-    # Of each frame only what can matter is kept: the blank, the text's symbols, and the best of all.
+    # For each frame, the scores of the blank, of the text's symbols, and of the best of all symbols are stored.
     columns = [np.unique([BLANK, *job.text.labels[job.text.labels != star]]) for job in jobs]
 
     def reduce(number: int, logits: np.ndarray) -> np.ndarray:
@@ -118,19 +122,19 @@ def _chapter(
     seconds: float,
 ) -> Chapter:  # fmt: skip
     best = scores[:, -1].copy()
-    log_probs = scores  # the last column, read already, becomes the star's
+    log_probs = scores  # the last column, already copied, becomes the star's
     log_probs[:, -1] = STAR_LOG_PROB
     symbols = np.append(columns, star)
     alignment = align_ctc(log_probs, np.searchsorted(symbols, text.labels), blank=BLANK)
     chosen = np.take_along_axis(log_probs, alignment.labels[:, None], axis=1)[:, 0]
     path = symbols[alignment.labels].astype(np.int32)
     loss = np.where(path == star, np.nan, chosen - best)
-    frames = Path(alignment.positions, loss, log_probs[:, BLANK] < math.log(0.5), levels)
+    frames = FramePath(alignment.positions, loss, log_probs[:, BLANK] < math.log(0.5), levels)
     return Chapter(language, seconds, frames.mean(0, len(path)), verse_spans(text, frames), text.dropped, path)
 
 
 def to_json(chapter: Chapter) -> dict[str, Any]:
-    """Plain types: everything but the path, times to the millisecond."""
+    """The chapter in plain types: all fields but the path, with times to 0.1 ms."""
     fields = dataclasses.asdict(dataclasses.replace(chapter, path=np.zeros(0)))
     del fields["path"]
     return _rounded(fields)

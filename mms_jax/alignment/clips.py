@@ -1,52 +1,13 @@
-"""Verses cut out of their recordings."""
+"""Aligned verses as audio files."""
 
-import dataclasses
 import json
-import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import soundfile
-
-from mms_jax.audio.read import Recording
+from mms_jax.audio.clips import Cut, cut_recording
 from mms_jax.audio.waveform import SAMPLE_RATE
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """A piece of a recording: seconds."""
-
-    start: float
-    end: float
-
-
-def cut_recording(path: str | os.PathLike, cuts: Sequence[Cut]) -> Iterator[np.ndarray]:
-    """Cuts pieces out of a recording that need not fit in memory.
-
-    Args:
-      path: of any format, rate and length.
-      cuts: in the order of their starts; they may overlap.
-
-    Yields:
-      float32 (samples,) for each, mono, 16 kHz; shorter where the recording ends before.
-
-    Raises:
-      AudioError: the recording cannot be used.
-    """
-    recording = Recording(path)
-    blocks = recording.blocks()
-    held, first = np.zeros(0, np.float32), 0
-    for cut in cuts:
-        start, end = round(cut.start * SAMPLE_RATE), min(round(cut.end * SAMPLE_RATE), recording.samples)
-        while True:
-            passed = min(max(start - first, 0), len(held))  # what lies before is not asked for again
-            held, first = held[passed:], first + passed
-            if first + len(held) >= end:
-                break
-            held = np.concatenate([held, next(blocks)])
-        yield held[: max(end - first, 0)].copy()
+from mms_jax.audio.write import write_audio
 
 
 def write_clips(record: Mapping[str, Any], folder: pathlib.Path) -> int:
@@ -54,10 +15,10 @@ def write_clips(record: Mapping[str, Any], folder: pathlib.Path) -> int:
 
     Args:
       record: an aligned chapter as JSON, with its "file".
-      folder: made if it is not there.
+      folder: created if it does not exist.
 
     Returns:
-      How many clips there are.
+      The number of clips.
     """
     folder.mkdir(parents=True, exist_ok=True)
     numbered = [(number, verse) for number, verse in enumerate(record["verses"], start=1) if verse["normalized"]]
@@ -65,7 +26,7 @@ def write_clips(record: Mapping[str, Any], folder: pathlib.Path) -> int:
     lines = []
     for (number, verse), waveform in zip(numbered, cut_recording(record["file"], cuts), strict=True):
         path = folder / f"{folder.name}_{number:04d}.flac"
-        soundfile.write(path, np.clip(waveform, -1, 1), SAMPLE_RATE, subtype="PCM_16")
+        write_audio(path, waveform, SAMPLE_RATE)
         fields = {
             "audio_start_sec": verse["cut_start"],
             "audio_filepath": str(path.resolve()),

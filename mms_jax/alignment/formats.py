@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from mms_jax.alignment.chapters import Chapter
 from mms_jax.alignment.spans import Span
 from mms_jax.decoding.subtitles import Cue, to_srt, to_vtt
+from mms_jax.errors import InputError
 
 
 def format_chapter(chapter: Chapter, form: str) -> str:
@@ -18,11 +19,11 @@ def format_chapter(chapter: Chapter, form: str) -> str:
             return to_vtt(_cues(chapter))
         case "tsv":
             return to_tsv(chapter)
-    raise ValueError(f"no format {form!r}; choose textgrid, srt, vtt or tsv")
+    raise InputError(f"no format {form!r}; choose textgrid, srt, vtt or tsv")
 
 
 def to_tsv(chapter: Chapter) -> str:
-    """A table of verses and words, tab-separated with a header line; an empty score where there is none."""
+    """A table of verses and words, tab-separated with a header line; a missing score is left empty."""
     lines = ["kind\tverse\tstart\tend\tscore\ttext"]
     for number, verse in enumerate(chapter.verses, start=1):
         for kind, span in [("verse", verse), *(("word", word) for word in verse.words)]:
@@ -56,7 +57,7 @@ def to_textgrid(chapter: Chapter) -> str:
 
 
 def _covering(spans: Sequence[Span], seconds: float) -> list[Cue]:
-    """The spans with empty intervals between: Praat wants a tier covered without gaps and without empty lengths."""
+    """The spans with empty intervals between: Praat requires tiers without gaps and without intervals of length 0."""
     intervals, position = [], 0.0
     for span in spans:
         start, end = max(span.start, position), min(span.end, seconds)

@@ -1,12 +1,12 @@
-"""Recordings and the files with their texts: which belong together."""
+"""Pairs of recordings and text files."""
 
 import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
 
-from mms_jax.alignment.errors import AlignmentError
 from mms_jax.audio.inputs import recordings_in
+from mms_jax.errors import AlignmentError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,7 +14,7 @@ class Pair:
     """A recording and its text.
 
     Attributes:
-      name: the recording's path below the folder that was named, without suffix.
+      name: the recording's path below the given folder, without suffix.
       audio: its path.
       text: the text's path.
     """
@@ -45,10 +45,11 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
       text: its text file, or a folder (the same or another) with NAME.txt for every NAME.mp3.
 
     Returns:
-      Pairs by name, and what is wrong with the files that have no partner.
+      Pairs by name, and a message for every file without a partner.
 
     Raises:
-      AlignmentError: a folder and a file, or no pair at all. AudioError: a folder without recordings.
+      AlignmentError: one argument is a folder and the other a file, or there is no pair.
+      AudioError: the folder holds no recordings.
     """
     sound, script = pathlib.Path(audio), pathlib.Path(text)
     if not sound.is_dir():
@@ -56,7 +57,9 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
             raise AlignmentError(f"{audio} is a recording and {text} a folder; name its text file")
         return [Pair(sound.stem, sound, script)], []
     if not script.is_dir():
-        raise AlignmentError(f"{audio} is a folder and {text} is none; name the folder that holds a .txt for each")
+        raise AlignmentError(
+            f"{audio} is a folder and {text} is not; name the folder that holds a .txt file for each recording"
+        )
     pairs, problems = list(_pairs(sound, script)), []
     names = [pair.name for pair in pairs]
     for pair in pairs:

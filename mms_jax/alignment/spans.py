@@ -1,8 +1,8 @@
-"""From a path to verses, words and characters with times and scores.
+"""Turns a CTC path into verses, words and characters with times and scores.
 
-A CTC path says on which frames a character's symbol was seen, which is short; the frames between two symbols belong to
-neither. Neighbours meet in the middle of them, unless there is a silence: it begins where the one ends, and ends where
-the other begins. Clips are cut in the middle of the silence.
+A CTC path assigns a character's symbol to a few frames; the frames between two symbols belong to neither. Two neighbors
+meet in the middle of these frames, unless there is a silence: then the first ends where the silence begins, and the
+second begins where the silence ends. Clips are cut in the middle of the silence.
 """
 
 import dataclasses
@@ -16,15 +16,15 @@ from mms_jax.decoding.timestamps import FRAME_SECONDS
 PAUSE_SECONDS = 0.2  # longer silences do not lie within a word
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Span:
-    """Something that was said.
+    """A stretch of speech.
 
     Attributes:
-      text: what.
+      text: its text.
       start, end: seconds from the beginning of the recording.
       score: the mean over its frames of log P(path) - log P(best symbol) (Pratap et al. 2023, section 3.1), at most 0,
-        which is certain. None where there is nothing to judge: digits, empty lines.
+        which means certainty. None where there is no symbol to score, as in digits and empty lines.
     """
 
     text: str
@@ -32,28 +32,32 @@ class Span:
     end: float
     score: float | None
 
+    def __repr__(self) -> str:
+        score = "no score" if self.score is None else f"score={self.score:.3f}"
+        return f"{type(self).__name__}({self.text!r}, {self.start:.2f} to {self.end:.2f} s, {score})"
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class AlignedWord(Span):
-    """A word, normalised, or neighbouring words that cannot be read, such as digits.
+    """A normalized word, or a run of neighboring unreadable words, such as digits.
 
     Attributes:
-      characters: its characters; letters that are one sound in Latin letters stay together.
+      characters: its characters; letters that are romanized as a unit stay together.
     """
 
     characters: list[Span]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Verse(Span):
     """A line of the text.
 
     Attributes:
       text: as given. Start and end are those of the speech.
-      cut_start, cut_end: where a clip of it is cut: the silence to its neighbours is divided. Its score is of all frames
-        between the cuts, so that what was said there and is not in the text lowers it.
+      cut_start, cut_end: where its clip is cut: the silence between neighbors is divided. The score is a mean over all
+        frames between the cuts, so that speech without text lowers it.
       normalized: the text that was aligned; "" where nothing was.
-      readable: whether all of it was heard as symbols: no digits, no word under the star.
+      readable: whether every word has symbols: no digits, and no word aligned as the star.
       words: its words.
     """
 
@@ -65,34 +69,34 @@ class Verse(Span):
 
 
 @dataclasses.dataclass(frozen=True)
-class Path:
+class FramePath:
     """An aligned chapter, frame by frame.
 
     Attributes:
-      positions: int (frames,), which label of the text; -1 for blanks.
-      loss: float (frames,), log P(path) - log P(best symbol); NaN under the star.
-      heard: bool (frames,), whether something is said: the blank is improbable.
+      positions: int (frames,), position of the frame's label in the text; -1 for blanks.
+      loss: float (frames,), log P(path) - log P(best symbol); NaN where the path is at the star.
+      speech: bool (frames,), True where the blank is improbable.
       levels: dB every 10 ms.
     """
 
     positions: np.ndarray
     loss: np.ndarray
-    heard: np.ndarray
+    speech: np.ndarray
     levels: np.ndarray
 
     def mean(self, first: int, last: int) -> float | None:
-        """The mean loss of frames, those under the star left out; None where no others are."""
+        """The mean loss of frames, excluding those of the star; None where no other frames remain."""
         loss = self.loss[first:last]
         loss = loss[~np.isnan(loss)]
         return float(loss.mean()) if len(loss) else None
 
 
-def verse_spans(text: ChapterText, path: Path) -> list[Verse]:
+def verse_spans(text: ChapterText, path: FramePath) -> list[Verse]:
     """The verses of an aligned chapter, in order."""
     firsts, lasts = _frames_of_labels(text, path)
     end = len(path.positions) * FRAME_SECONDS
     words = [word for verse in text.verses for word in verse.words]
-    # The recording's edges, the stars around the text, and its words: wherever two neighbours meet.
+    # The neighbors are the words and the stars around the text, from one edge of the recording to the other.
     begins = [0, *(firsts[word.pieces[0].first] for word in words), firsts[-1]]
     stops = [lasts[0], *(lasts[word.pieces[-1].last] for word in words), len(path.positions)]
     meetings = [_meet(stop, begin, path.levels) for stop, begin in zip(stops, begins[1:])]
@@ -112,7 +116,7 @@ def verse_spans(text: ChapterText, path: Path) -> list[Verse]:
         ]
         cut_start, cut_end = (sum(meetings[place]) / 2 for place in (number, number + len(aligned)))
         readable = bool(verse.normalized) and not any(word.star for word in verse.words)
-        # All between the cuts, and its own symbols where they were heard beyond.
+        # All frames between the cuts, and those of its own symbols beyond them.
         first = min(round(cut_start / FRAME_SECONDS), firsts[verse.words[0].pieces[0].first])
         last = max(round(cut_end / FRAME_SECONDS), lasts[verse.words[-1].pieces[-1].last])
         score = path.mean(first, last) if verse.normalized else None
@@ -122,17 +126,17 @@ def verse_spans(text: ChapterText, path: Path) -> list[Verse]:
     return verses
 
 
-def _frames_of_labels(text: ChapterText, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _frames_of_labels(text: ChapterText, path: FramePath) -> tuple[np.ndarray, np.ndarray]:
     """The first frame of each label, and the frame after its last."""
-    numbers, said = np.arange(len(text.labels)), np.flatnonzero(path.positions >= 0)
-    # Positions never fall.
-    firsts = said[np.searchsorted(path.positions[said], numbers, side="left")]
-    lasts = said[np.searchsorted(path.positions[said], numbers, side="right") - 1] + 1
-    # A star may also lie on a silence, and must lie somewhere: only what was heard under it counts.
+    numbers, labeled = np.arange(len(text.labels)), np.flatnonzero(path.positions >= 0)
+    # Positions never decrease.
+    firsts = labeled[np.searchsorted(path.positions[labeled], numbers, side="left")]
+    lasts = labeled[np.searchsorted(path.positions[labeled], numbers, side="right") - 1] + 1
+    # A star must cover at least one frame and may cover silence: only its frames with speech count.
     for star in np.flatnonzero(text.labels == text.labels[0]):
-        heard = firsts[star] + np.flatnonzero(path.heard[firsts[star] : lasts[star]])
-        if len(heard):
-            firsts[star], lasts[star] = heard[0], heard[-1] + 1
+        speech = firsts[star] + np.flatnonzero(path.speech[firsts[star] : lasts[star]])
+        if len(speech):
+            firsts[star], lasts[star] = speech[0], speech[-1] + 1
         elif star == 0:
             firsts[star] = lasts[star] = 0
         elif star == numbers[-1]:
@@ -140,7 +144,9 @@ def _frames_of_labels(text: ChapterText, path: Path) -> tuple[np.ndarray, np.nda
     return firsts, lasts
 
 
-def _word(word: WordText, start: float, end: float, firsts: np.ndarray, lasts: np.ndarray, path: Path) -> AlignedWord:
+def _word(
+    word: WordText, start: float, end: float, firsts: np.ndarray, lasts: np.ndarray, path: FramePath
+) -> AlignedWord:
     begins = [firsts[piece.first] for piece in word.pieces]
     stops = [lasts[piece.last] for piece in word.pieces]
     middles = [float(FRAME_SECONDS * (stop + begin) / 2) for stop, begin in zip(stops, begins[1:])]
@@ -156,8 +162,8 @@ def _move_pause(
     word: WordText, place: int, meetings: list[tuple[float, float]], firsts: np.ndarray, lasts: np.ndarray,
     levels: np.ndarray,
 ) -> None:  # fmt: skip
-    """Nobody pauses within a word: a long silence there lies before it, or after it, and its few symbols beyond were
-    heard in the neighbour."""
+    """Moves a long silence out of a word. Readers do not pause within words: the silence lies before or after the word,
+    whose few symbols beyond the silence were matched in the neighbor."""
     start, end = (float(frame * FRAME_SECONDS) for frame in (firsts[word.pieces[0].first], lasts[word.pieces[-1].last]))
     for left, right in silences(levels, start, end):
         if right - left < PAUSE_SECONDS:
@@ -171,7 +177,7 @@ def _move_pause(
 
 
 def _meet(stop: int, begin: int, levels: np.ndarray) -> tuple[float, float]:
-    """When the one ends and the other begins, in seconds, if their symbols lie on frames until `stop` and from `begin`."""
+    """The seconds at which one neighbor ends and the next begins; their symbols end at `stop` and begin at `begin`."""
     left, right = float(stop * FRAME_SECONDS), float(begin * FRAME_SECONDS)
     between = silences(levels, left, right)
     if between:

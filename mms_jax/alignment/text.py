@@ -1,4 +1,4 @@
-"""A chapter's text as labels for the aligner, and the way back from labels to its words."""
+"""A chapter's text as labels for the aligner, and the mapping from labels back to its words."""
 
 import collections
 import dataclasses
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mms_jax.alignment.errors import AlignmentError
+from mms_jax.errors import AlignmentError
 from mms_jax.text.mms_rules import TextRules, is_number, normalize_mms
 from mms_jax.text.romanize import ROMAN, romanize
 from mms_jax.text.vocabulary import WORD_TOKEN
@@ -14,10 +14,10 @@ from mms_jax.text.vocabulary import WORD_TOKEN
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """A stretch of labels and the characters that it stands for.
+    """A stretch of labels and its characters.
 
     Attributes:
-      text: the characters, of the normalised text.
+      text: the characters, of the normalized text.
       first, last: positions among the chapter's labels, inclusive.
     """
 
@@ -31,9 +31,9 @@ class WordText:
     """A word.
 
     Attributes:
-      text: normalised.
-      pieces: its characters; one for all of it where it is unreadable.
-      star: whether it is unreadable (digits, no letter that the aligner knows), and aligned as the star.
+      text: normalized.
+      pieces: its characters; a single piece where the word is unreadable.
+      star: whether the word is unreadable (digits, or no letter among the aligner's symbols) and aligned as the star.
     """
 
     text: str
@@ -47,7 +47,7 @@ class VerseText:
 
     Attributes:
       text: as given.
-      normalized: what the trainer would read; "" where nothing is.
+      normalized: the transcript for training; "" where nothing is readable.
       words: its words.
     """
 
@@ -61,10 +61,10 @@ class ChapterText:
     """A chapter's text, ready to be aligned.
 
     Attributes:
-      labels: int32 (L,), symbol numbers. The first and the last are stars, which hold what is said before and after the
+      labels: int32 (L,), symbol numbers. The first and the last are stars, which match speech before and after the
         text.
       verses: its lines.
-      dropped: what the aligner cannot read and how often it came: characters, and whole words as the star.
+      dropped: counts of characters without a symbol, and of words that became a star.
     """
 
     labels: np.ndarray
@@ -81,18 +81,18 @@ def read_chapter_text(
 ) -> ChapterText:
     """Turns lines into labels.
 
-    Text is normalised by the rules of MMS. An aligner whose symbols are a to z and the apostrophe hears romanised text;
-    any other hears the characters themselves.
+    Text is normalized by the rules of MMS. It is romanized for an aligner whose symbols are a to z and the apostrophe;
+    any other aligner takes the characters themselves.
 
     Args:
-      lines: of the text, one verse each. Empty ones stay, with nothing in them.
+      lines: of the text, one verse each. Empty lines are kept as empty verses.
       language: ISO 639-3.
-      symbols: what the aligner hears, see `readable_symbols`.
+      symbols: the aligner's symbols, see `readable_symbols`.
       star: the number of the star.
-      rules: for its normalisation.
+      rules: for its normalization.
 
     Raises:
-      AlignmentError: nothing in the text, or no character of it among the symbols.
+      AlignmentError: the text is empty, or none of its characters is among the symbols.
     """
     speller = _Speller(language, symbols, star)
     for line in lines:
@@ -116,16 +116,16 @@ class _Speller:
     def add(self, text: str, normalized: str) -> None:
         """Adds a verse."""
         words: list[WordText] = []
-        said = [word for word in normalized.split() if any(map(str.isalnum, word))]  # dashes are not read
-        for word in said:
-            spelt = self._spell(word)
-            if any(numbers for _, numbers in spelt):
-                words.append(self._readable(word, spelt))
+        spoken = [word for word in normalized.split() if any(map(str.isalnum, word))]  # dashes are not read
+        for word in spoken:
+            spelled = self._spell(word)
+            if any(numbers for _, numbers in spelled):
+                words.append(self._readable(word, spelled))
             else:
                 self._dropped[word] += 1
                 words.append(self._unreadable(word, words))
         readable = any(not word.star for word in words)
-        self._verses.append(VerseText(text, " ".join(said) if readable else "", tuple(words)))
+        self._verses.append(VerseText(text, " ".join(spoken) if readable else "", tuple(words)))
 
     def finish(self) -> ChapterText:
         """The chapter."""
@@ -135,18 +135,18 @@ class _Speller:
             raise AlignmentError(
                 f"no character of the text is among the model's symbols for {self._language}: the text has "
                 f"{' '.join(list(self._dropped)[:5])} ..., the model {''.join(sorted(self._symbols)[:40])}; give the text "
-                "in the model's script, the right --lang, or a model that reads this script or romanised text"
+                "in the model's script, the right --lang, or a model that reads this script or romanized text"
             )
         if self._labels[-1] != self._star:
             self._labels.append(self._star)
         return ChapterText(np.asarray(self._labels, np.int32), tuple(self._verses), dict(self._dropped))
 
-    def _readable(self, word: str, spelt: list[tuple[str, list[int]]]) -> WordText:
+    def _readable(self, word: str, spelled: list[tuple[str, list[int]]]) -> WordText:
         if self._boundary is not None and self._labels[-1] != self._star:
             self._labels.append(self._boundary)
         pieces: list[Piece] = []
-        silent = ""  # characters without a label stand with the one before them, or the first
-        for characters, numbers in spelt:
+        silent = ""  # characters without a label join the piece before them, or the first piece
+        for characters, numbers in spelled:
             if numbers:
                 pieces.append(Piece(silent + characters, len(self._labels), len(self._labels) + len(numbers) - 1))
                 self._labels += numbers
@@ -160,7 +160,7 @@ class _Speller:
         return WordText(word, tuple(pieces))
 
     def _unreadable(self, word: str, words: list[WordText]) -> WordText:
-        """A star, one for neighbours within a verse: nothing tells where the first ends."""
+        """The word as a star. Unreadable neighbors in a verse share one star, since their boundary is unknown."""
         if words and words[-1].star:
             word = f"{words.pop().text} {word}"
         else:
@@ -169,10 +169,10 @@ class _Speller:
         return WordText(word, (Piece(word, place, place),), star=True)
 
     def _spell(self, word: str) -> list[tuple[str, list[int]]]:
-        """The word in pieces, each with its labels. Digits have none: nothing says how they are read."""
+        """The word in pieces, each with its labels. Digits have none: their reading is unknown."""
         if word not in self._known:
             pieces = romanize(word, self._language) if self._romanized else [(letter, letter) for letter in word]
-            spelt = [(piece, [self._symbols[letter] for letter in letters if letter in self._symbols])
+            spelled = [(piece, [self._symbols[letter] for letter in letters if letter in self._symbols])
                      for piece, letters in pieces]  # fmt: skip
-            self._known[word] = [] if is_number(word) else spelt
+            self._known[word] = [] if is_number(word) else spelled
         return self._known[word]

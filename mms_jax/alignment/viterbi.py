@@ -1,4 +1,4 @@
-"""Exact CTC alignment: the one interface to it, whatever computes it."""
+"""Exact CTC alignment: one interface to the searches by Numba and by XLA."""
 
 import concurrent.futures
 import dataclasses
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mms_jax.alignment.errors import AlignmentError
+from mms_jax.errors import AlignmentError, InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Alignment:
 
     Attributes:
       labels: int32 (frames,), the label or blank of each frame.
-      positions: int32 (frames,), which label of the text it is; -1 for blanks.
+      positions: int32 (frames,), position of that label in the text; -1 for blanks.
       score: the path's log probability, a sum over frames.
     """
 
@@ -24,21 +24,24 @@ class Alignment:
     positions: np.ndarray
     score: float
 
+    def __repr__(self) -> str:
+        return f"Alignment({len(self.labels)} frames, score={self.score:.2f})"
+
 
 def align_ctc(log_probs: np.ndarray, labels: Sequence[int] | np.ndarray, blank: int = 0) -> Alignment:
     """The most probable CTC path that spells the labels (Pratap et al. 2023, section 3.1; exact, no beam).
 
-    Memory is linear in the chapter: the trellis is kept every thousandth frame, and computed again from there where the
-    path runs. On CPUs by Numba, elsewhere by XLA.
+    Memory is linear in the chapter's length: the trellis is stored at every thousandth frame, and recomputed in between
+    where the path runs. The search is compiled by Numba on CPUs and by XLA elsewhere.
 
     Args:
       log_probs: float (frames, vocabulary), log probabilities; -inf is allowed.
       labels: int (L,), without blanks; may be empty.
-      blank: its column.
+      blank: column of the blank.
 
     Raises:
-      AlignmentError: more labels than frames (equal neighbours need a blank between), or no path of positive probability.
-      ValueError: labels that are no columns, or that hold the blank; NaN among the log probabilities.
+      AlignmentError: more labels than frames (equal neighbors need a blank between), or no path of positive probability.
+      InputError: labels that are not columns, or include the blank; a log probability of NaN.
     """
     return align_ctc_batch([log_probs], [labels], blank)[0]
 
@@ -51,7 +54,7 @@ def align_ctc_batch(
     texts = [np.asarray(text, np.int32).reshape(-1) for text in labels]
     for chapter, text in zip(scores, texts, strict=True):
         _check(chapter, text, blank)
-    import jax  # here, because those who cut corpora need none of it
+    import jax  # imported here, because cutting corpora does not need it
 
     if jax.default_backend() == "cpu":
         from mms_jax.alignment.viterbi_cpu import SEGMENT, best_path
@@ -71,22 +74,22 @@ def align_ctc_batch(
 
 
 def needed_frames(labels: np.ndarray) -> int:
-    """The frames that a text takes at least: one a label, and a blank between equal neighbours."""
+    """The least number of frames for a text: one per label, and a blank between equal neighbors."""
     return len(labels) + int(np.count_nonzero(labels[1:] == labels[:-1]))
 
 
 def _check(log_probs: np.ndarray, labels: np.ndarray, blank: int) -> None:
     if log_probs.ndim != 2 or not log_probs.size:
-        raise ValueError(f"log_probs has the shape {log_probs.shape}; give (frames, vocabulary), neither zero")
+        raise InputError(f"log_probs has the shape {log_probs.shape}; give (frames, vocabulary), neither of them zero")
     columns = log_probs.shape[1]
     if not 0 <= blank < columns:
-        raise ValueError(f"blank={blank} is no column of log_probs, which has {columns}")
+        raise InputError(f"blank={blank} is no column of log_probs, which has {columns}")
     if len(labels) and (labels.min() < 0 or labels.max() >= columns):
-        raise ValueError(f"labels reach from {labels.min()} to {labels.max()}; log_probs has {columns} columns")
+        raise InputError(f"labels range from {labels.min()} to {labels.max()}; log_probs has {columns} columns")
     if np.any(labels == blank):
-        raise ValueError(f"labels hold the blank ({blank}); leave it out, blanks are optional everywhere")
+        raise InputError(f"labels hold the blank ({blank}); leave it out, blanks are optional everywhere")
     if np.isnan(log_probs.sum()) and np.isnan(log_probs).any():  # +inf and -inf together also add up to NaN
-        raise ValueError("log_probs holds NaN")
+        raise InputError("log_probs holds NaN")
     if needed_frames(labels) > len(log_probs):
         raise AlignmentError(
             f"the text is longer than the audio can hold: {len(labels)} symbols need at least {needed_frames(labels)} "
@@ -101,5 +104,5 @@ def _alignment(log_probs: np.ndarray, labels: np.ndarray, blank: int, states: np
     score = float(np.take_along_axis(log_probs, path[:, None], axis=1).sum(dtype=np.float64))
     visits = np.bincount(positions[positions >= 0], minlength=len(labels))
     if not np.isfinite(score) or not visits.all():
-        raise AlignmentError("no path of positive probability spells the text: a symbol of it is never possible")
+        raise AlignmentError("no path of positive probability spells the text: at least one symbol is impossible")
     return Alignment(path, positions, score)

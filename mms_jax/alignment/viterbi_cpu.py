@@ -1,4 +1,4 @@
-"""CTC Viterbi on CPUs, compiled by Numba: one chapter a call, memory linear in its length.
+"""CTC Viterbi on CPUs, compiled by Numba: one chapter per call, with memory linear in its length.
 
 XLA's CPU code makes three passes over memory for every frame and gathers slowly; a loop makes one pass that stays in
 the cache. Blank and label states lie in two arrays: blank l stands before label l, blank L after the last.
@@ -17,17 +17,18 @@ _NEVER = np.float32(-np.inf)
 def best_path(log_probs, labels, blank, segment):
     """The most probable path.
 
-    The forward pass keeps the trellis only every `segment` frames. The backward pass computes one segment after the other
-    again, from the kept row, and only for the labels that its end can be reached from: as many as it has frames.
+    The forward pass keeps one row of the trellis every `segment` frames. The backward pass recomputes one segment after
+    another from its kept row, and only for the labels from which the segment's end can be reached: as many as it has
+    frames.
 
     Args:
       log_probs: float32 (frames, vocabulary), C order.
       labels: int32 (L,), L > 0.
-      blank: its column.
+      blank: column of the blank.
       segment: frames.
 
     Returns:
-      int32 (frames,), the state of each frame: 2 l for blank l, 2 l + 1 for label l; empty where no path spells them.
+      int32 (frames,), the state of each frame: 2 l for blank l, 2 l + 1 for label l; empty if no path spells them.
     """
     frames, count = len(log_probs), len(labels)
     first, skips = _bands(labels)
@@ -41,16 +42,16 @@ def best_path(log_probs, labels, blank, segment):
     new_blanks, new_own = np.full(count + 1, _NEVER), np.full(count, _NEVER)
     blanks[0], own[0] = log_probs[0, blank], log_probs[0, labels[0]]
 
-    low = high = 0  # labels below `low` are too late to reach the end, those from `high` + 1 on too early to be reached
+    low = high = 0  # labels below `low` can no longer reach the end; those above `high` cannot be reached yet
     for frame in range(1, frames):
         if (frame - 1) % segment == 0:
-            _centre(blanks[low : high + 2], own[low : high + 1])
+            _center(blanks[low : high + 2], own[low : high + 1])
             kept_blanks[(frame - 1) // segment], kept_labels[(frame - 1) // segment] = blanks, own
         while high < count - 1 and first[high + 1] <= frame:
             high += 1
         if first[low] < first[-1] - (frames - 1 - frame):
             low += 1
-        if low > 0:  # it still led to `low`, and leads nowhere after this frame
+        if low > 0:  # the label before `low` led to it, but cannot reach the end from this frame on
             new_own[low - 1] = new_blanks[low - 1] = _NEVER
         for number in range(low, high + 1):
             emissions[number] = log_probs[frame, labels[number]]
@@ -93,9 +94,9 @@ def _bands(labels):
 
 
 @numba.njit(nogil=True, cache=True)
-def _centre(blanks, own):
-    """Takes the best score off all: single precision then holds for hours."""
-    best = blanks.max()  # one blank more than labels: between equal labels there may be a blank alone
+def _center(blanks, own):
+    """Subtracts the best score from all scores, so that single precision suffices for hours of audio."""
+    best = blanks.max()  # one more blank than labels; between equal labels, a blank may be the only state
     if len(own):
         best = max(best, own.max())
     blanks -= best
@@ -104,7 +105,7 @@ def _centre(blanks, own):
 
 @numba.njit(nogil=True, cache=True)
 def _advance(before, own, blanks, skips, emissions, score, new_own, new_blanks):
-    """One frame of neighbouring labels. No branches, no gathers: LLVM makes vector code of it."""
+    """Advances neighboring labels by one frame. Without branches and gathers, LLVM vectorizes the loop."""
     for number in range(len(own)):
         skip = before[number] + skips[number]
         best = own[number] if own[number] > blanks[number] else blanks[number]

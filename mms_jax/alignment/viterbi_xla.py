@@ -1,4 +1,4 @@
-"""CTC Viterbi for accelerators, compiled by XLA: a batch of chapters a call, memory linear in their length."""
+"""CTC Viterbi for accelerators, compiled by XLA: a batch of chapters per call, with memory linear in their length."""
 
 import functools
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def best_paths(log_probs: Sequence[np.ndarray], labels: Sequence[np.ndarray], bl
     """
     frames = np.asarray([len(chapter) for chapter in log_probs], np.int32)
     lengths = np.asarray([len(text) for text in labels], np.int32)
-    # Few shapes are compiled: whole segments doubled, labels rounded to powers of two.
+    # Few shapes are compiled: the numbers of segments and of labels are rounded up to powers of two.
     padded = SEGMENT * _power_of_two(-(-int(frames.max()) // SEGMENT))
     scores = np.zeros((len(frames), padded, log_probs[0].shape[1]), np.float32)
     symbols = np.full((len(frames), _power_of_two(max(1, int(lengths.max())))), blank, np.int32)
@@ -39,7 +39,7 @@ def best_paths(log_probs: Sequence[np.ndarray], labels: Sequence[np.ndarray], bl
 
 @functools.partial(jax.jit, static_argnames="segment")
 def _best_paths(log_probs: Array, frames: Array, labels: Array, lengths: Array, blank: int, segment: int) -> Array:
-    """One path a row.
+    """The most probable path of each row.
 
     Args:
       log_probs: float32 (batch, time, vocabulary); time a multiple of `segment`.
@@ -69,9 +69,9 @@ def _best_paths(log_probs: Array, frames: Array, labels: Array, lengths: Array, 
         return jnp.where(real, new, row), jnp.where(real, moves.argmax(axis=0), 0).astype(jnp.uint8)
 
     def forward(row: Array, block: tuple[Array, Array]) -> tuple[Array, Array]:
-        centred = row - row.max(axis=1, keepdims=True)  # single precision then holds for hours
-        last, _ = jax.lax.scan(lambda row, step: (advance(row, step, symbols, skips)[0], None), centred, block)
-        return last, centred
+        centered = row - row.max(axis=1, keepdims=True)  # so that single precision suffices for hours of audio
+        last, _ = jax.lax.scan(lambda row, step: (advance(row, step, symbols, skips)[0], None), centered, block)
+        return last, centered
 
     last, kept = jax.lax.scan(forward, row, (blocks, numbers))
 

@@ -1,19 +1,19 @@
-"""FLAC bytes to and from waveforms, in memory: how corpora store their audio."""
+"""FLAC encoding and decoding in memory; corpora store their audio as FLAC."""
 
 import io
 
 import numpy as np
 import soundfile
 
-from mms_jax.audio.errors import AudioError
+from mms_jax.errors import AudioError
 
 
 def encode_flac(waveform: np.ndarray, rate: int) -> bytes:
-    """Encodes a mono waveform without loss beyond 16 bit.
+    """Encodes a mono waveform as 16-bit FLAC.
 
     Args:
-      waveform: float (samples,), in [-1, 1]; what lies outside is clipped.
-      rate: samples a second.
+      waveform: float (samples,), in [-1, 1]; larger values are clipped.
+      rate: sampling rate in Hz.
 
     Returns:
       A complete FLAC file.
@@ -29,7 +29,7 @@ def decode_flac(data: bytes, name: str) -> tuple[np.ndarray, int]:
 
     Args:
       data: the file's bytes.
-      name: what to call it in an error.
+      name: of the recording, for errors.
 
     Returns:
       The waveform, float32 (samples,), channels averaged; and its rate.

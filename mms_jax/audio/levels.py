@@ -1,4 +1,4 @@
-"""How loud a recording is over time, and where it is silent."""
+"""The level of a recording over time, and its silent stretches."""
 
 import numpy as np
 
@@ -7,10 +7,10 @@ from mms_jax.audio.waveform import SAMPLE_RATE
 LEVEL_SECONDS = 0.01
 _HOP = int(LEVEL_SECONDS * SAMPLE_RATE)
 SILENT_SECONDS = 0.08  # shorter gaps are the closures of plosives
-BRIDGED_SECONDS = 0.03  # clicks in a silence
-AROUND_SECONDS = 3.0  # what is loud and what is quiet is judged within this distance
-CONTRAST = 10.0  # dB between quiet and loud, below which nothing can be called silent
-SILENT_SHARE = 0.25  # of the contrast, above the quiet level
+BRIDGED_SECONDS = 0.03  # a click of at most this length does not end a silence
+AROUND_SECONDS = 3.0  # the quiet and loud levels are measured within this distance
+CONTRAST = 10.0  # dB between the quiet and loud levels; below it, nothing counts as silent
+SILENT_SHARE = 0.25  # the threshold of silence lies this share of the contrast above the quiet level
 
 
 class LevelMeter:
@@ -21,7 +21,7 @@ class LevelMeter:
         self._levels: list[np.ndarray] = []
 
     def add(self, block: np.ndarray) -> None:
-        """The next samples, float (samples,)."""
+        """Adds the next samples, float (samples,)."""
         held = np.concatenate([self._held, block])
         whole = len(held) // _HOP * _HOP
         power = np.square(held[:whole].reshape(-1, _HOP), dtype=np.float64).mean(axis=1)
@@ -36,8 +36,8 @@ class LevelMeter:
 def silences(levels: np.ndarray, start: float, end: float) -> list[tuple[float, float]]:
     """The silent stretches between two times.
 
-    Silent is what lies closer to the quiet than to the loud of the seconds around; where these hardly differ, as under
-    music, nothing is.
+    A stretch is silent if its level is closer to the quiet than to the loud level of the seconds around it. If these
+    hardly differ, as with background music, nothing is silent.
 
     Args:
       levels: from LevelMeter.

@@ -1,7 +1,7 @@
-"""Recordings from disk, of any format, rate and length.
+"""Reading of recordings of any format, sampling rate and length.
 
-A `Recording` is read in blocks, so that hours of audio never lie in memory at once. Every way in which a file can be
-unusable ends in an AudioError that names it.
+A `Recording` is read in blocks, so that hours of audio are never in memory at once. Any unusable file raises an
+AudioError that names it.
 """
 
 import os
@@ -12,13 +12,12 @@ import numpy as np
 import soundfile
 import soxr
 
-from mms_jax.audio.errors import AudioError
 from mms_jax.audio.truncation import check_complete
-from mms_jax.audio.waveform import NORM_EPSILON, SAMPLE_RATE
+from mms_jax.audio.waveform import NORM_EPSILON, SAMPLE_RATE, SHORTEST_SAMPLES
+from mms_jax.errors import AudioError
 
 BLOCK_SECONDS = 30
 KEPT_SECONDS = 300  # shorter recordings stay in memory after the first pass
-SHORTEST_SAMPLES = 400  # what one frame of the models sees
 SILENCE = 1e-4  # peak below which nothing was recorded (-80 dB)
 
 
@@ -26,23 +25,23 @@ class Recording:
     """A mono 16 kHz view of an audio file.
 
     Attributes:
-      path: as given.
-      samples: at 16 kHz.
-      seconds: its length.
+      path: the path as given.
+      samples: number of samples at 16 kHz.
+      seconds: duration.
     """
 
     def __init__(self, path: str | os.PathLike):
         """Reads the file once, for its length and level.
 
         Raises:
-          AudioError: it is missing, empty, no audio, truncated, silent, shorter than 25 ms, or holds NaN.
+          AudioError: the file is missing, empty, not audio, truncated, silent, shorter than 25 ms, or holds NaN.
         """
         self.path = str(path)
         self._kept: list[np.ndarray] | None = []
         self.samples, total, squares, peak = 0, 0.0, 0.0, 0.0
         for block in _read_blocks(self.path):
             if not np.isfinite(block).all():
-                raise AudioError(f"{self.path}: holds NaN or infinite samples; export it anew from the original")
+                raise AudioError(f"{self.path}: holds NaN or infinite samples; export it again from the original")
             self.samples += len(block)
             total += float(block.sum(dtype=np.float64))
             squares += float(np.square(block, dtype=np.float64).sum())
@@ -64,11 +63,11 @@ class Recording:
         yield from self._kept if self._kept is not None else _read_blocks(self.path)
 
     def waveform(self) -> np.ndarray:
-        """All of it, float32 (samples,)."""
+        """The whole waveform, float32 (samples,)."""
         return np.concatenate(list(self.blocks()))
 
     def normalized_blocks(self, epsilon: float | None = NORM_EPSILON) -> Iterator[np.ndarray]:
-        """Its blocks as `normalize_waveform` would give them: mean and deviation are those of the whole recording."""
+        """The blocks, normalized as by `normalize_waveform`: mean and variance are those of the whole recording."""
         if epsilon is None:
             yield from self.blocks()
             return
@@ -81,10 +80,10 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
     """Reads a whole file.
 
     Args:
-      path: anything libsndfile reads (WAV, FLAC, Ogg, MP3, ...) or, where ffmpeg is installed, anything it reads.
+      path: a file that libsndfile can read (WAV, FLAC, Ogg, MP3, ...) or, if ffmpeg is installed, that ffmpeg can read.
 
     Returns:
-      float32 (samples,), mono, 16 kHz, not normalised.
+      float32 (samples,), mono, 16 kHz, not normalized.
 
     Raises:
       AudioError: see Recording.
@@ -135,7 +134,7 @@ def _resampled(path: str, opened: soundfile.SoundFile) -> Iterator[np.ndarray]:
 
 
 def _read_with_ffmpeg(path: str, reason: Exception) -> np.ndarray:
-    """What libsndfile does not know (M4A, WMA, video) through librosa, which asks ffmpeg."""
+    """Reads formats that libsndfile does not support (M4A, WMA, video) through librosa, which calls ffmpeg."""
     import warnings
 
     import librosa

@@ -1,4 +1,4 @@
-"""Spectrograms in JAX, as VITS measures them: Hann windows, reflected edges, magnitudes, the mel scale of librosa."""
+"""Spectrograms in JAX, as VITS computes them: Hann windows, reflected edges, magnitudes, the mel scale of librosa."""
 
 import functools
 
@@ -19,13 +19,13 @@ def magnitudes(waveforms: Array, lengths: Array | None, fft: int, hop: int) -> A
 
     Args:
       waveforms: float32 (batch, samples), zero-padded at the end; samples is a multiple of `hop`.
-      lengths: int (batch,), real samples, each more than (fft - hop) / 2; None where all are. A row's end is reflected
-        where it really ends.
-      fft: samples of a window.
+      lengths: int (batch,), real samples, each more than (fft - hop) / 2; None if all are real. Each row is
+        reflected at its real end.
+      fft: samples per window.
       hop: samples from one frame to the next.
 
     Returns:
-      (batch, samples / hop, fft / 2 + 1). Frame k is centred on the samples from k hop to (k + 1) hop.
+      (batch, samples / hop, fft / 2 + 1). Frame k is centered on the samples from k hop to (k + 1) hop.
     """
     pad = (fft - hop) // 2
     x = waveforms.astype(jnp.float32)
@@ -53,7 +53,7 @@ def log_mel(spectrogram: Array, rate: int) -> Array:
 
     Args:
       spectrogram: (..., bins), from `magnitudes`.
-      rate: samples a second.
+      rate: sampling rate in Hz.
 
     Returns:
       (..., 80).

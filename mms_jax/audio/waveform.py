@@ -3,8 +3,9 @@
 import numpy as np
 import soxr
 
-SAMPLE_RATE = 16_000  # of every model of this project, in samples a second
-NORM_EPSILON = 1e-5  # fairseq's layer_norm over the waveform; Hugging Face has 1e-7
+SAMPLE_RATE = 16_000  # of every model of this project, in Hz
+SHORTEST_SAMPLES = 400  # the receptive field of one frame of the models
+NORM_EPSILON = 1e-5  # of fairseq's layer_norm over the waveform; Hugging Face uses 1e-7
 
 
 def resample(waveform: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.ndarray:
@@ -12,8 +13,8 @@ def resample(waveform: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.n
 
     Args:
       waveform: float32 (samples,).
-      rate: its samples a second.
-      target: the rate wanted.
+      rate: its sampling rate in Hz.
+      target: the target sampling rate in Hz.
 
     Returns:
       float32 (round(samples * target / rate),).
@@ -28,9 +29,9 @@ def add_noise(waveform: np.ndarray, decibels: float, tilt: float, random: np.ran
 
     Args:
       waveform: float (samples,), not padded.
-      decibels: power of the speech over that of the noise.
+      decibels: signal-to-noise ratio in dB.
       tilt: the noise's power falls with frequency ** tilt: 0 is white, 1 pink, 2 brown.
-      random: draws it.
+      random: generator of the noise.
 
     Returns:
       float32 (samples,); a silent recording stays silent.
@@ -43,11 +44,11 @@ def add_noise(waveform: np.ndarray, decibels: float, tilt: float, random: np.ran
 
 
 def normalize_waveform(waveform: np.ndarray, epsilon: float | None = NORM_EPSILON) -> np.ndarray:
-    """Zero mean and unit variance over the whole recording, before any cropping or padding (fairseq's `normalize`).
+    """Scales a whole recording, before any cropping or padding, to zero mean and unit variance (fairseq's `normalize`).
 
     Args:
       waveform: float (samples,), not padded.
-      epsilon: added to the variance; quiet recordings hear the difference. None leaves the waveform as recorded.
+      epsilon: added to the variance; it matters for quiet recordings. None leaves the waveform as recorded.
 
     Returns:
       float32 (samples,); zeros stay zeros.
@@ -55,5 +56,5 @@ def normalize_waveform(waveform: np.ndarray, epsilon: float | None = NORM_EPSILO
     if epsilon is None:
         return waveform.astype(np.float32)
     waveform = waveform.astype(np.float64)
-    centred = waveform - waveform.mean()
-    return (centred / np.sqrt(np.mean(centred**2) + epsilon)).astype(np.float32)
+    centered = waveform - waveform.mean()
+    return (centered / np.sqrt(np.mean(centered**2) + epsilon)).astype(np.float32)

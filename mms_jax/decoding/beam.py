@@ -1,7 +1,7 @@
-"""Beam search with a KenLM language model, a lexicon and hot words, by libraries in C++.
+"""Beam search with a KenLM language model, a lexicon and hot words, by C++ libraries.
 
-Word models, lexicon and hot words go through ctc-beam-decoder (pyctcdecode's search); character models through
-flashlight-text's lexicon-free search, which MMS used for languages that write no spaces (Pratap et al. 2023, section 4.2).
+Word models, lexicons and hot words use ctc-beam-decoder (pyctcdecode's search); character models use flashlight-text's
+lexicon-free search, which MMS used for languages written without spaces (Pratap et al. 2023, section 4.2).
 """
 
 import dataclasses
@@ -13,30 +13,28 @@ import numpy as np
 
 from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.timestamps import FRAME_SECONDS, Word, words_of_path
+from mms_jax.errors import LanguageModelError
+from mms_jax.files import read_text
 from mms_jax.text.vocabulary import SILENT_TOKENS, WORD_TOKEN, spell
 
-_UNREADABLE = "{}: is no KenLM model that can be read; give an .arpa file, or what KenLM's build_binary made of it"
-_NEVER = -1e9  # the score of symbols that say nothing, such as <s>
-
-
-class LanguageModelError(ValueError):
-    """A language model, lexicon or setting that cannot be used. The message names it."""
+_UNREADABLE = "{}: is no KenLM model that can be read; give an .arpa file, or the output of KenLM's build_binary"
+_NEVER = -1e9  # the score of symbols without text, such as <s>
 
 
 @dataclasses.dataclass(frozen=True)
 class BeamSettings:
-    """How recordings of one language are searched.
+    """Settings of a beam search, for recordings of one language.
 
     Attributes:
-      lm: a KenLM model, .arpa or binary; None to search without.
-      unit: what the model counts: "word" or "character" (written with spaces between, | for the word boundary).
-      lexicon: known words, one a line, text after the first blank is ignored; other words stay possible, at a price.
-        None for those of a plain .arpa file. Only with word models.
+      lm: path of a KenLM model, .arpa or binary; None to search without a language model.
+      unit: unit of the language model: "word" or "character" (separated by spaces, with | as the word boundary).
+      lexicon: file of known words, one per line, in which text after the first space is ignored. Other words are
+        penalized, not excluded. None for the words of a plain .arpa file. Only for word models.
       hot_words: words that are preferred, such as names.
-      lm_weight: factor on the model's log probabilities.
-      word_score: added for each word (for each symbol with a character model: nothing).
-      hot_word_weight: how much a hot word is preferred.
-      beam: hypotheses that are kept.
+      lm_weight: factor on the language model's log probabilities.
+      word_score: score added for each word; not used with a character model.
+      hot_word_weight: weight of the preference for hot words.
+      beam: number of hypotheses that are kept.
     """
 
     lm: str | None = None
@@ -52,9 +50,11 @@ class BeamSettings:
         if self.unit not in ("word", "character"):
             raise LanguageModelError(f"unit={self.unit!r}; choose word or character")
         if self.unit == "character" and (self.lm is None or self.lexicon or self.hot_words):
-            raise LanguageModelError("a character model is needed for unit=character, without lexicon and hot words")
+            raise LanguageModelError("unit=character needs a character model, and takes neither lexicon nor hot words")
         if self.lexicon and not self.lm:
-            raise LanguageModelError("a lexicon works with a language model; give one")
+            raise LanguageModelError("a lexicon needs a language model; give one")
+        if isinstance(self.hot_words, str):
+            raise LanguageModelError(f"hot_words={self.hot_words!r} is one string; give a tuple of words")
         if self.beam < 1:
             raise LanguageModelError(f"beam={self.beam}; keep at least one hypothesis")
         for path in (self.lm, self.lexicon):
@@ -63,17 +63,17 @@ class BeamSettings:
 
 
 class BeamDecoder:
-    """Searches the most probable text of scored frames."""
+    """Finds the most probable text given the scores of frames."""
 
     def __init__(self, tokens: Sequence[str], settings: BeamSettings):
-        """Loads the model.
+        """Loads the language model.
 
         Args:
           tokens: the language's symbols by number; 0 is the blank.
-          settings: of the search.
+          settings: settings of the search.
 
         Raises:
-          LanguageModelError: a file that is no KenLM model, or hot words with characters that the recogniser lacks.
+          LanguageModelError: a file that is no KenLM model, or hot words with characters that the recognizer lacks.
         """
         self._tokens, self._settings = tuple(tokens), settings
         known = set("".join(token for token in tokens if token not in SILENT_TOKENS))
@@ -95,7 +95,7 @@ class BeamDecoder:
 
         Returns:
           The text, and its words with times. A word's score is the mean, over its characters, of the highest probability
-          that the character reaches in the word's frames; the language model has no part in it.
+          that the character reaches in the word's frames; it does not depend on the language model.
         """
         scores = np.array(log_probs[:, : len(self._tokens)], np.float32)
         scores[:, [number for number, token in enumerate(self._tokens) if number and token in SILENT_TOKENS]] = _NEVER
@@ -115,12 +115,13 @@ class BeamDecoder:
         from ctc_beam_decoder import BeamSearchDecoder
 
         settings = self._settings
-        # The library takes "" for the blank and a space for the boundary; marks must differ from each other.
+        # The library takes "" as the blank and a space as the word boundary; all labels must be distinct.
+        words = _read_lexicon(settings.lexicon) if settings.lexicon else None
         labels = ["", *(" " if token == WORD_TOKEN else token for token in self._tokens[1:])]
         try:
             return BeamSearchDecoder(
                 labels, kenlm_model_path=settings.lm, alpha=settings.lm_weight, beta=settings.word_score,
-                unigrams=_read_lexicon(settings.lexicon) if settings.lexicon else None,
+                unigrams=words,
             )  # fmt: skip
         except (ValueError, UnicodeDecodeError) as error:
             raise LanguageModelError(_UNREADABLE.format(settings.lm)) from error
@@ -158,7 +159,7 @@ def _character_search(tokens: Sequence[str], settings: BeamSettings) -> Any:
 
 
 def _read_lexicon(path: str) -> list[str]:
-    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+    lines = read_text(pathlib.Path(path), LanguageModelError).splitlines()
     words = [line.split()[0] for line in lines if line.strip()]
     if not words:
         raise LanguageModelError(f"{path}: holds no words")

@@ -1,4 +1,4 @@
-"""The most probable symbol at each frame, repeats and blanks removed (Graves et al. 2006, best path)."""
+"""Greedy decoding: each frame's most probable symbol, less repeats and blanks (Graves et al. 2006, best path)."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ def collapse(numbers: np.ndarray, blank: int = 0) -> np.ndarray:
     """Removes repeats, then blanks.
 
     Args:
-      numbers: int (frames,), one symbol a frame.
+      numbers: int (frames,), one symbol per frame.
       blank: the number of the blank.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Recordings of any length through a model of bounded window: overlapping windows, merged on frames."""
+"""Inference on recordings of any length with a bounded window: overlapping windows, whose frames are merged."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator
@@ -8,15 +8,15 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """Where windows lie and which frames each of them answers for.
+    """The positions of windows, and the frames of each window that belong in the merged result.
 
     Window i starts at sample i * hop, a whole number of frames, so its frames coincide with those of the recording. A
-    window's first and last `context` seconds are seen, but answered by its neighbours.
+    window's first and last `context` samples only provide context; their frames are taken from its neighbors.
 
     Attributes:
-      size: samples a window.
-      context: samples at either end that only give context.
-      stride: samples a frame.
+      size: samples per window.
+      context: samples at either end that only provide context.
+      stride: samples per frame.
     """
 
     size: int
@@ -37,7 +37,7 @@ class Windows:
 
         Args:
           blocks: consecutive pieces of the waveform, of any length.
-          samples: of all of it.
+          samples: number of samples in the whole waveform.
 
         Yields:
           (<= size,); window i starts at sample i * hop, and the last one reaches the end.

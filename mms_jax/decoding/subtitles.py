@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from mms_jax.decoding.timestamps import Word
 
-LINE_CHARACTERS = 42  # what broadcasters put on a line
+LINE_CHARACTERS = 42  # a common limit in broadcasting
 CUE_SECONDS = 6.0
 PAUSE_SECONDS = 0.8  # a pause of this length ends a cue
 
 
 class Cue(NamedTuple):
-    """What is shown at a time: seconds, and one line of text."""
+    """One subtitle: start and end in seconds, and a line of text."""
 
     start: float
     end: float
@@ -19,7 +19,7 @@ class Cue(NamedTuple):
 
 
 def cues(words: Sequence[Word]) -> Iterator[Cue]:
-    """Groups words into cues: as long as a line and a reader's patience allow, ended by a pause."""
+    """Groups words into cues; a full line, six seconds or a pause ends a cue."""
     held: list[Word] = []
     for word in words:
         if held and (

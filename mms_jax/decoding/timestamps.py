@@ -1,4 +1,4 @@
-"""When each word was said, from a greedy path."""
+"""Times of words, from a greedy path."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ FRAME_SECONDS = 0.02
 
 @dataclasses.dataclass(frozen=True)
 class Word:
-    """One recognised word.
+    """One recognized word.
 
     Attributes:
       text: the word.
       start, end: seconds from the beginning of the recording.
-      score: mean probability of its characters at the frames that chose them, in [0, 1].
+      score: mean probability of its characters at the frames that emit them, in [0, 1].
     """
 
     text: str
@@ -35,7 +35,8 @@ def words_of_path(symbols: np.ndarray, probabilities: np.ndarray, tokens: Sequen
       tokens: the symbols by number.
 
     Returns:
-      The words in order; a word begins with its first character's first frame and ends after its last one's last.
+      The words in order; a word begins at the first frame of its first character and ends after the last frame of its
+      last character.
     """
     words: list[Word] = []
     text, start, end, scores = "", 0, 0, []  # type: str, int, int, list[float]

@@ -1,6 +1,6 @@
-"""fairseq's .pt files of MMS: encoders, recognisers with their table of adapters, identifiers.
+"""fairseq's .pt files of MMS: encoders, recognizers with their table of adapters, identifiers.
 
-Their tensors have other names than Hugging Face's and the same axes, so that renaming is all there is to do.
+Their tensors have the same axes as Hugging Face's under other names, so that renaming suffices.
 """
 
 import re
@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mms_jax.checkpoint import StoredModel
+from mms_jax.errors import ConversionError
 from mms_jax.interop import huggingface
-from mms_jax.interop.keys import ConversionError, Tensor
+from mms_jax.interop.keys import Fields, Tensor
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.text.languages import find_language
 
 # (pattern of fairseq's name, Hugging Face's), tried in order.
 _NAMES = tuple(
@@ -52,19 +52,23 @@ _NAMES = tuple(
 _PREFIXES = ("w2v_encoder.w2v_model.", "w2v_encoder.")
 
 
-def load_stored(stored: Mapping[str, Any], source: str, languages: Sequence[str] | None = None) -> StoredModel:
-    """The model of a .pt file's contents.
+def load_stored(
+    stored: Mapping[str, Any], source: str, languages: Sequence[str] | None = None, *, skip_unknown: bool = False
+) -> StoredModel:
+    """Builds the model from a .pt file's contents.
 
     Args:
-      stored: of base_300m.pt, mms1b_all.pt, mms1b_l126.pt, ...
+      stored: contents of base_300m.pt, mms1b_all.pt, mms1b_l126.pt, ...
       source: named in messages.
-      languages: of a recogniser with adapters, those to hold; None for all in the file.
+      languages: languages to load for a recognizer with adapters; None for all in the file.
+      skip_unknown: see `mms_jax.inference.find.find_model`.
 
     Returns:
       As `huggingface.load_folder`; the identifier's activation is the one that the file names.
 
     Raises:
-      ConversionError: tensors that do not fit. ValueError: an unknown language.
+      ConversionError: tensors do not fit.
+      LanguageError: a language is unknown.
     """
     try:
         model = _plain(stored["cfg"])["model"]
@@ -72,16 +76,17 @@ def load_stored(stored: Mapping[str, Any], source: str, languages: Sequence[str]
         tensors = renamed(stored["model"])
     except (KeyError, TypeError) as error:
         raise ConversionError(f"{source}: is no wav2vec 2.0 checkpoint of fairseq ({error} is not in it)") from error
+    stored = Fields(source, stored)
     if stored.get("adapter"):
         table = stored["adapter"]
-        wanted = sorted(table) if languages is None else list(languages)
-        for language in wanted:
-            find_language(language, sorted(table))
+        wanted = huggingface.wanted_languages(languages, sorted(table), skip_unknown=skip_unknown)
+        if skip_unknown and not wanted:
+            return huggingface.encoder_or_pretrained(config, huggingface.without_language(config, tensors), source)
         adapters = {language: renamed(table[language]["model"]) for language in wanted}
         vocabularies = {language: _symbols(table[language]["task_state"], source) for language in wanted}
-        return huggingface.recogniser_with_adapters(config, tensors, adapters, vocabularies, source)
+        return huggingface.recognizer_with_adapters(config, tensors, adapters, vocabularies, source)
     if "lm_head.weight" in tensors:
-        return huggingface.plain_recogniser(config, tensors, _symbols(stored["task_state"], source), source)
+        return huggingface.plain_recognizer(config, tensors, _symbols(stored["task_state"], source), source)
     if "classifier.weight" in tensors:
         labels = _symbols(stored["task_state"], source)
         return huggingface.identifier(config, tensors, labels, source, activation=model.get("activation_fn", "gelu"))
@@ -97,7 +102,7 @@ def geometry(model: Mapping[str, Any], source: str) -> Wav2Vec2Config:
     for name, needed in (("extractor_mode", "layer_norm"), ("layer_norm_first", True), ("conv_bias", True)):
         if model.get(name) != needed:
             raise ConversionError(
-                f"{source}: cfg.model has {name}={model.get(name)!r}; only models with {needed!r} run here"
+                f"{source}: cfg.model has {name}={model.get(name)!r}; only models with {needed!r} are supported"
             )
     convolutions = list(_convolutions(model["conv_feature_layers"], source))
     quantized = model.get("latent_dim") or model["final_dim"]
@@ -119,7 +124,7 @@ def geometry(model: Mapping[str, Any], source: str) -> Wav2Vec2Config:
 
 
 def _convolutions(text: str, source: str) -> Iterator[tuple[int, int, int]]:
-    """ "[(512, 10, 5)] + [(512, 3, 2)] * 4" as the list that it stands for; only this form, and nothing is evaluated."""
+    """ "[(512, 10, 5)] + [(512, 3, 2)] * 4" as a list of triples; parsed, never evaluated."""
     for part in text.split("+"):
         found = re.fullmatch(r"\s*\[((?:\s*\(\d+,\s*\d+,\s*\d+\)\s*,?)+)\]\s*(?:\*\s*(\d+))?\s*", part)
         if not found:
@@ -130,7 +135,7 @@ def _convolutions(text: str, source: str) -> Iterator[tuple[int, int, int]]:
 
 
 def renamed(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A state dict by Hugging Face's names; adapters that are stacked as a table of one lose that axis."""
+    """A state dict by Hugging Face's names; a leading axis of length 1 is removed from adapter tensors."""
     return {
         _respelled(name): _squeezed(value) if ".adapter_layer." in name else value
         for name, value in state.items()
@@ -160,5 +165,5 @@ def _symbols(task_state: Mapping[str, Any], source: str) -> tuple[str, ...]:
 
 
 def _plain(value: Any) -> Any:
-    """A mapping from what fairseq stores its settings in."""
+    """The settings that fairseq stores as a namespace, as a mapping."""
     return vars(value) if hasattr(value, "__dict__") and not isinstance(value, dict) else value

@@ -1,6 +1,5 @@
-"""Files of a Hugging Face repository, through huggingface_hub; HF_ENDPOINT and HF_HUB_OFFLINE are its own."""
+"""Download of a Hugging Face repository through huggingface_hub, which reads HF_ENDPOINT and HF_HUB_OFFLINE."""
 
-import json
 import pathlib
 import re
 from collections.abc import Sequence
@@ -8,7 +7,8 @@ from collections.abc import Sequence
 import huggingface_hub
 from huggingface_hub import constants, errors
 
-from mms_jax.interop.keys import ConversionError
+from mms_jax.errors import ConversionError, InputError
+from mms_jax.files import read_json
 from mms_jax.text.languages import code_of
 
 
@@ -18,18 +18,18 @@ def is_repository(name: str) -> bool:
 
 
 def fetch(repository: str, languages: Sequence[str] | None) -> pathlib.Path:
-    """Downloads what `load_folder` needs, or finds it in the cache.
+    """Downloads the files that `load_folder` needs, or finds them in the cache.
 
     Args:
       repository: OWNER/NAME.
-      languages: whose adapters are wanted, where the model has adapters.
+      languages: the languages whose adapters are downloaded, if the model has adapters.
 
     Returns:
       The folder that holds the files.
 
     Raises:
       ConversionError: no such repository, no connection, or a file that is not there; the message says which.
-      ValueError: a model with adapters, and no languages named.
+      InputError: the model has adapters, and no languages are named.
     """
     config = _needed(repository, "config.json")
     for main in ("model.safetensors", "pytorch_model.bin"):
@@ -37,16 +37,16 @@ def fetch(repository: str, languages: Sequence[str] | None) -> pathlib.Path:
             break
         index = _wanted(repository, f"{main}.index.json")
         if index:
-            for shard in sorted(set(json.loads(index.read_text())["weight_map"].values())):
+            for shard in sorted(set(read_json(index, ConversionError)["weight_map"].values())):
                 _needed(repository, shard)
             break
     else:
         raise ConversionError(f"{repository}: holds neither model.safetensors nor pytorch_model.bin")
     for name in ("vocab.json", "preprocessor_config.json", "tokenizer_config.json"):
         _wanted(repository, name)
-    if json.loads(config.read_text()).get("adapter_attn_dim"):
+    if read_json(config, ConversionError).get("adapter_attn_dim"):
         if languages is None:
-            raise ValueError(
+            raise InputError(
                 f"{repository} has an adapter for each language; name those you want: "
                 f"mms_jax.load({repository!r}, languages=[...]), or --lang"
             )
@@ -56,7 +56,7 @@ def fetch(repository: str, languages: Sequence[str] | None) -> pathlib.Path:
 
 
 def _wanted(repository: str, name: str) -> pathlib.Path | None:
-    """The file, or None where the repository has none of that name."""
+    """The downloaded file, or None if the repository has no file of that name."""
     try:
         return pathlib.Path(huggingface_hub.hf_hub_download(repository, name))
     except errors.LocalEntryNotFoundError as error:
@@ -65,7 +65,7 @@ def _wanted(repository: str, name: str) -> pathlib.Path | None:
         raise _unreachable(repository, name, error) from error
     except errors.RepositoryNotFoundError as error:
         raise ConversionError(
-            f"{repository}: no such repository, or no right to read it{_code_hint(repository)}"
+            f"{repository}: no such repository, or no permission to read it{_code_hint(repository)}"
         ) from error
     except errors.EntryNotFoundError:
         return None
@@ -81,7 +81,7 @@ def _needed(repository: str, name: str) -> pathlib.Path:
 
 
 def _code_hint(repository: str) -> str:
-    """What a voice's repository may be called, where its language is not named by its code."""
+    """A hint for the repository of a voice whose language is given by name instead of code."""
     found = re.fullmatch(r".*mms-tts-(.+)", repository)
     if found is None:
         return ""
@@ -93,5 +93,6 @@ def _code_hint(repository: str) -> str:
 def _unreachable(repository: str, name: str, error: Exception) -> ConversionError:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return ConversionError(
-        f"{repository}: {name} cannot be had ({reason}); check the connection (HF_ENDPOINT and HF_HUB_OFFLINE are respected)"
+        f"{repository}: {name} cannot be downloaded ({reason}); check the connection (HF_ENDPOINT and HF_HUB_OFFLINE "
+        "are respected)"
     )

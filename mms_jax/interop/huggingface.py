@@ -1,7 +1,7 @@
-"""Hugging Face's wav2vec 2.0 folders: configuration, vocabularies and tensors, both ways.
+"""Reads and writes Hugging Face's wav2vec 2.0 folders: configuration, vocabularies and tensors.
 
 A folder holds config.json, model.safetensors (or pytorch_model.bin, or shards of either with an index), and for
-recognisers vocab.json and adapter.{language}.safetensors.
+recognizers vocab.json and adapter.{language}.safetensors.
 """
 
 import dataclasses
@@ -14,13 +14,15 @@ from typing import Any
 from flax import nnx
 
 from mms_jax.checkpoint import StoredModel
+from mms_jax.errors import ConversionError
+from mms_jax.files import read_json
 from mms_jax.interop.keys import (
     REVERSED,
     SAME,
     TAPS,
     TRANSPOSED,
-    ConversionError,
     Entry,
+    Fields,
     Layout,
     Place,
     Tensor,
@@ -30,6 +32,7 @@ from mms_jax.interop.keys import (
 )
 from mms_jax.interop.safetensors_files import read_safetensors, save_safetensors
 from mms_jax.interop.torch_files import read_torch
+from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, Description
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
@@ -40,7 +43,7 @@ from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, VocabularyBank, v
 ENGLISH = "eng"
 _EPSILON = 1e-7  # of the feature extractor
 _DOWN = "adapter_layer.linear_1.weight"
-# Written by old and new versions of PyTorch for the same thing.
+# The names that old and new versions of PyTorch give to the same tensors.
 _SPELLINGS = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
 _REQUIRED = {
     "model_type": "wav2vec2",
@@ -67,7 +70,9 @@ def model_config(fields: Mapping[str, Any], source: str) -> Wav2Vec2Config:
     for name, needed in _REQUIRED.items():
         value = fields.get(name, _DEFAULTS[name])
         if value != needed:
-            raise ConversionError(f"{source}: config.json has {name}={value!r}; only models with {needed!r} run here")
+            raise ConversionError(
+                f"{source}: config.json has {name}={value!r}; only models with {needed!r} are supported"
+            )
     return Wav2Vec2Config(
         conv_dims=tuple(fields["conv_dim"]),
         conv_kernels=tuple(fields["conv_kernel"]),
@@ -89,7 +94,7 @@ def model_config(fields: Mapping[str, Any], source: str) -> Wav2Vec2Config:
 def backbone_entries(config: Wav2Vec2Config, prefix: str = "wav2vec2.") -> Iterator[Entry]:
     """Every tensor of Wav2Vec2Model, without adapters."""
     place = Place(prefix, ("backbone",))
-    # Not written where the model was never trained with masks.
+    # Absent if the model was never trained with masking.
     yield Entry(f"{prefix}masked_spec_embed", ("backbone", "mask_embedding"), optional=True)
     for number, kernel in enumerate(config.conv_kernels):
         layer = place.inside(f"feature_extractor.conv_layers.{number}.", "extractor", "layers", str(number))
@@ -153,7 +158,7 @@ def language_entries(config: Wav2Vec2Config, language: int, vocabulary: int) -> 
 
 
 def _codebook(config: Wav2Vec2Config) -> Layout:
-    """(1, codebooks * codes, width) there, (codebooks, codes, width) here."""
+    """(1, codebooks * codes, width) in Hugging Face's tensor, (codebooks, codes, width) in ours."""
     return Layout(
         lambda x: x.reshape(config.codebooks, config.codes, -1),
         lambda x: x.reshape(1, config.codebooks * config.codes, -1),
@@ -170,7 +175,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, Tensor]:
 
 
 def respelled(name: str) -> str:
-    """The newer of PyTorch's two spellings of weight norm."""
+    """A tensor's name in the newer of PyTorch's two spellings of weight norm."""
     for old, new in _SPELLINGS.items():
         if name.endswith(old):
             return name.removesuffix(old) + new
@@ -188,7 +193,7 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.exists():
-            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            shards = sorted(set(read_json(index, ConversionError)["weight_map"].values()))
             missing = [shard for shard in shards if not (folder / shard).exists()]
             if missing:
                 raise ConversionError(
@@ -199,7 +204,7 @@ def weight_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def read_weights(folder: pathlib.Path) -> dict[str, Tensor]:
-    """The tensors of a folder's main weights, whatever files they lie in; nothing is read yet."""
+    """The tensors of a folder's main weights, from one file or from shards; nothing is read yet."""
     return {name: tensor for path in weight_files(folder) for name, tensor in read_tensors(path).items()}
 
 
@@ -209,11 +214,11 @@ def read_vocabularies(path: pathlib.Path) -> dict[str, tuple[str, ...]]:
     Raises:
       ConversionError: numbers that are not 0, 1, 2, ...
     """
-    fields = json.loads(path.read_text())
+    fields = read_json(path, ConversionError)
     nested = fields if all(isinstance(value, dict) for value in fields.values()) else {"": fields}
     vocabularies = {}
     for language, numbers in nested.items():
-        tokens = sorted(numbers, key=numbers.get)
+        tokens = sorted(numbers, key=lambda token: numbers[token])
         if [numbers[token] for token in tokens] != list(range(len(tokens))):
             raise ConversionError(f"{path}: the symbols of {language or 'the model'} are not numbered 0, 1, 2, ...")
         vocabularies[language] = tuple(tokens)
@@ -232,62 +237,93 @@ def adapter_files(folder: pathlib.Path) -> dict[str, pathlib.Path]:
 def is_folder(path: pathlib.Path) -> bool:
     """Whether Hugging Face wrote this folder."""
     config = path / "config.json"
-    return config.is_file() and "model_type" in json.loads(config.read_text())
+    return config.is_file() and "model_type" in read_json(config, ConversionError)
 
 
-def load_folder(folder: pathlib.Path, languages: Sequence[str] | None = None) -> StoredModel:
+def load_folder(
+    folder: pathlib.Path, languages: Sequence[str] | None = None, *, skip_unknown: bool = False
+) -> StoredModel:
     """Loads a folder that Hugging Face's `save_pretrained` wrote.
 
     Args:
-      folder: with config.json and weights.
-      languages: of a recogniser with adapters, those to hold; None for all whose adapter file is there.
+      folder: the folder, with config.json and weights.
+      languages: languages to load for a recognizer with adapters; None for all that have an adapter file.
+      skip_unknown: see `mms_jax.inference.find.find_model`.
 
     Returns:
-      The description and float32 NumPy parameters. Tasks: "asr", "lid", "pretrain", and "encoder" for a bare encoder.
+      The description and float32 NumPy parameters.
 
     Raises:
       ConversionError: another kind of model, or tensors that do not fit; the message lists them.
-      ValueError: a language without adapter or vocabulary.
+      LanguageError: a language without adapter or vocabulary.
     """
-    fields = json.loads((folder / "config.json").read_text())
     source = str(folder)
+    fields = Fields(f"{source}: config.json", read_json(folder / "config.json", ConversionError))
     config = dataclasses.replace(model_config(fields, source), waveform_epsilon=_waveform_epsilon(folder))
     tensors = read_weights(folder)
     if "lm_head.weight" in tensors and fields.get("adapter_attn_dim"):
         files, vocabularies = adapter_files(folder), read_vocabularies(folder / "vocab.json")
         known = sorted(set(files) & set(vocabularies))
-        wanted = known if languages is None else list(languages)
-        for language in wanted:
-            find_language(language, known)
+        wanted = wanted_languages(languages, known, skip_unknown=skip_unknown)
+        if skip_unknown and not wanted:
+            return encoder_or_pretrained(config, without_language(config, tensors), source)
         adapters = {language: read_tensors(files[language]) for language in wanted}
-        return recogniser_with_adapters(config, tensors, adapters, vocabularies, source)
+        return recognizer_with_adapters(config, tensors, adapters, vocabularies, source)
     if "lm_head.weight" in tensors:
         [tokens] = read_vocabularies(folder / "vocab.json").values()
-        return plain_recogniser(config, tensors, tokens, source)
+        return plain_recognizer(config, tensors, tokens, source)
     if "classifier.weight" in tensors:
         labels = [label for _, label in sorted(fields["id2label"].items(), key=lambda item: int(item[0]))]
         return identifier(config, tensors, labels, source, activation="linear")
     return encoder_or_pretrained(config, tensors, source)
 
 
+def wanted_languages(languages: Sequence[str] | None, known: Sequence[str], *, skip_unknown: bool) -> list[str]:
+    """The languages to load for a recognizer with adapters.
+
+    Args:
+      languages: the requested languages; None for all known ones.
+      known: languages of the recognizer.
+      skip_unknown: whether to skip unknown languages. If none is left, one known language replaces them, whose head
+        still shares symbols with the others.
+
+    Raises:
+      LanguageError: a language is unknown, and unknown ones are not skipped.
+    """
+    if languages is None:
+        return list(known)
+    if skip_unknown:
+        found = [language for language in languages if language in known]
+        return found or ([ENGLISH] if ENGLISH in known else list(known[:1]))[: len(languages)]
+    for language in languages:
+        find_language(language, known)
+    return list(languages)
+
+
+def without_language(config: Wav2Vec2Config, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a recognizer without those of the one language in its main file."""
+    own = {entry.key for entry in language_entries(config, 0, 1)}
+    return {name: tensor for name, tensor in tensors.items() if name not in own}
+
+
 def _waveform_epsilon(folder: pathlib.Path) -> float | None:
-    """What the feature extractor adds to the variance; None where it leaves waveforms as they are."""
+    """The epsilon of the feature extractor's normalization; None where it does not normalize."""
     extractor = folder / "preprocessor_config.json"
-    normalizes = not extractor.exists() or json.loads(extractor.read_text()).get("do_normalize", True)
+    normalizes = not extractor.exists() or read_json(extractor, ConversionError).get("do_normalize", True)
     return _EPSILON if normalizes else None
 
 
-def plain_recogniser(
+def plain_recognizer(
     config: Wav2Vec2Config, tensors: Mapping[str, Tensor], tokens: Sequence[str], source: str
 ) -> StoredModel:
     """Wav2Vec2ForCTC with one head for all languages."""
     shapes = shapes_of(lambda rngs: Wav2Vec2ForCTC(config, len(tokens), rngs=rngs))
     params = fill(shapes, ctc_entries(config), tensors, source)
     vocabulary = VocabularyBank({ANY_LANGUAGE: tuple(tokens)})
-    return StoredModel(0, {"task": "asr", "model": config.to_json(), "vocabulary": vocabulary.to_json()}, params)
+    return StoredModel(0, {"kind": RECOGNIZER, "model": config.to_json(), "vocabulary": vocabulary.to_json()}, params)
 
 
-def recogniser_with_adapters(
+def recognizer_with_adapters(
     config: Wav2Vec2Config,
     tensors: Mapping[str, Tensor],
     adapters: Mapping[str, Mapping[str, Tensor]],
@@ -298,7 +334,7 @@ def recogniser_with_adapters(
 
     Args:
       config: the geometry, without adapters.
-      tensors: the main weights. The adapter among them is not needed: every language brings its own.
+      tensors: the main weights. The adapter among them is not needed, since every language has its own.
       adapters: tensors by language.
       vocabularies: symbols by language.
       source: named in messages.
@@ -309,8 +345,7 @@ def recogniser_with_adapters(
     config = dataclasses.replace(config, adapter_width=width, adapter_languages=len(adapters))
     vocabulary = VocabularyBank({language: tuple(vocabularies[language]) for language in adapters})
     entries = list(backbone_entries(config))
-    unneeded = [entry.key for entry in language_entries(config, 0, 1)]
-    there = {name: tensor for name, tensor in tensors.items() if name not in unneeded}
+    there = without_language(config, tensors)
     for number, (language, own) in enumerate(adapters.items()):
         there |= {f"{language}: {name}": tensor for name, tensor in own.items()}
         entries += [
@@ -318,68 +353,75 @@ def recogniser_with_adapters(
             for entry in language_entries(config, number, len(vocabularies[language]))
         ]
     params = fill(shapes_of(lambda rngs: Wav2Vec2ForCTC(config, len(vocabulary), rngs=rngs)), entries, there, source)
-    return StoredModel(0, {"task": "asr", "model": config.to_json(), "vocabulary": vocabulary.to_json()}, params)
+    return StoredModel(0, {"kind": RECOGNIZER, "model": config.to_json(), "vocabulary": vocabulary.to_json()}, params)
 
 
 def identifier(
     config: Wav2Vec2Config, tensors: Mapping[str, Tensor], labels: Sequence[str], source: str, *, activation: str
 ) -> StoredModel:
-    """Wav2Vec2ForSequenceClassification; `activation` stands between the mean over frames and the classifier."""
+    """Wav2Vec2ForSequenceClassification; `activation` is applied between the mean over frames and the classifier."""
     latent = tensors["projector.weight"].shape[0]
     shapes = shapes_of(
         lambda rngs: Wav2Vec2ForIdentification(config, latent, len(labels), activation=activation, rngs=rngs)
     )
-    description = {"task": "lid", "languages": list(labels), "latent": latent, "activation": activation}
-    params = fill(shapes, identification_entries(config), tensors, source)
-    return StoredModel(0, description | {"model": config.to_json()}, params)
+    description: Description = {
+        "kind": IDENTIFIER,
+        "model": config.to_json(),
+        "languages": list(labels),
+        "latent": latent,
+        "activation": activation,
+    }
+    return StoredModel(0, description, fill(shapes, identification_entries(config), tensors, source))
 
 
 def encoder_or_pretrained(config: Wav2Vec2Config, tensors: Mapping[str, Tensor], source: str) -> StoredModel:
-    """Wav2Vec2ForPreTraining, or Wav2Vec2Model where there is no quantiser."""
+    """Wav2Vec2ForPreTraining, or Wav2Vec2Model where there is no quantizer."""
     if "project_q.weight" in tensors:
         shapes = shapes_of(lambda rngs: Wav2Vec2ForPretraining(config, rngs=rngs))
         params = fill(shapes, pretraining_entries(config), tensors, source)
-        return StoredModel(0, {"task": "pretrain", "model": config.to_json()}, params)
+        return StoredModel(0, {"kind": ENCODER, "model": config.to_json()}, params)
     prefix = "wav2vec2." if any(name.startswith("wav2vec2.") for name in tensors) else ""
     shapes = {"backbone": shapes_of(lambda rngs: Wav2Vec2(config, rngs=rngs))}
     params = fill(shapes, backbone_entries(config, prefix), tensors, source)
-    return StoredModel(0, {"task": "encoder", "model": config.to_json()}, params)
+    return StoredModel(0, {"kind": ENCODER, "model": config.to_json()}, params)
 
 
 def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder for a model. Raises ConversionError where one is there already."""
+    """Makes a folder for a model. Raises ConversionError if it already holds one."""
     if (folder / "config.json").exists():
         raise ConversionError(f"{folder} holds a config.json already; choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
 
 
 def shapes_of(build: Callable[[nnx.Rngs], nnx.Module]) -> Params:
-    """The parameters of a module, without making them."""
+    """The shapes of a module's parameters, which are not allocated."""
     return FunctionalModel.abstract(lambda key: build(nnx.Rngs(params=key))).shapes()
 
 
 def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
-    """Writes a folder that transformers loads: configuration, weights, vocabulary, and an adapter file a language.
+    """Writes a folder that transformers loads: configuration, weights, vocabulary, and an adapter file per language.
 
     Args:
-      stored: a model of any task.
-      folder: made; must not hold a model yet.
+      stored: a model of any kind with a wav2vec 2.0 backbone.
+      folder: created if it does not exist; must not hold a model.
 
     Raises:
-      ConversionError: the folder holds one already.
+      ConversionError: the folder already holds one.
     """
-    make_folder(folder)
     description, params = stored.description, stored.params
+    if description["kind"] not in (RECOGNIZER, IDENTIFIER, ENCODER):
+        raise ConversionError(f"transformers has no model of kind {description['kind']!r}")
+    if description.get("activation", "linear") != "linear":
+        raise ConversionError(
+            f"transformers has no activation before the classifier, this model has {description['activation']}"
+        )
+    make_folder(folder)
     config = Wav2Vec2Config.from_json(description["model"])
     fields = config_fields(config)
-    match description["task"]:
-        case "asr":
-            fields |= _save_recogniser(config, vocabulary_from_json(description["vocabulary"]), params, folder)
-        case "lid":
-            if description["activation"] != "linear":
-                raise ConversionError(
-                    f"transformers has no activation before the classifier, this model has {description['activation']}"
-                )
+    match description["kind"]:
+        case "recognizer":
+            fields |= _save_recognizer(config, vocabulary_from_json(description["vocabulary"]), params, folder)
+        case "identifier":
             labels = dict(enumerate(description["languages"]))
             fields |= {
                 "architectures": ["Wav2Vec2ForSequenceClassification"],
@@ -388,10 +430,10 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
                 "label2id": {label: number for number, label in labels.items()},
             }
             save_safetensors(folder / "model.safetensors", spread(params, identification_entries(config)))
-        case "pretrain":
+        case "encoder" if "quantizer" in params:
             fields |= {"architectures": ["Wav2Vec2ForPreTraining"]}
             save_safetensors(folder / "model.safetensors", spread(params, pretraining_entries(config)))
-        case _:
+        case "encoder":
             fields |= {"architectures": ["Wav2Vec2Model"]}
             save_safetensors(folder / "model.safetensors", spread(params, backbone_entries(config, "")))
     save_json(folder / "config.json", fields)
@@ -422,12 +464,12 @@ def config_fields(config: Wav2Vec2Config) -> dict[str, Any]:
     }
 
 
-def _save_recogniser(
+def _save_recognizer(
     config: Wav2Vec2Config, vocabulary: AnyVocabulary, params: Params, folder: pathlib.Path
 ) -> dict[str, Any]:
-    """Weights and vocabularies of a recogniser; returns what config.json says of them."""
+    """Weights and vocabularies of a recognizer; returns their fields of config.json."""
     fields: dict[str, Any] = {"architectures": ["Wav2Vec2ForCTC"]}
-    # English, where it is there, is what transformers speaks before a language is chosen.
+    # transformers uses this language before one is chosen: English, where the model has it.
     first = ENGLISH if ENGLISH in vocabulary.languages else vocabulary.languages[0]
     tokens = vocabulary.tokens_of(first)
     if config.adapter_languages:

@@ -1,4 +1,4 @@
-"""Which foreign tensor is which parameter, for any naming scheme: the machinery both ways, and no names."""
+"""The mapping between foreign tensors and our parameters, in both directions, for any naming scheme."""
 
 import dataclasses
 import math
@@ -8,20 +8,29 @@ from typing import Any, Self
 import numpy as np
 from tqdm import tqdm
 
+from mms_jax.errors import ConversionError
+
 Params = dict[str, Any]
 
 
-class ConversionError(ValueError):
-    """A checkpoint that does not fit. The message lists the tensors."""
+class Fields(dict[str, Any]):
+    """A foreign configuration; a missing field raises a ConversionError that names it."""
+
+    def __init__(self, source: str, fields: Mapping[str, Any]):
+        super().__init__(fields)
+        self._source = source
+
+    def __missing__(self, name: str) -> Any:
+        raise ConversionError(f"{self._source} lacks {name!r}; download it again")
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How an array is turned from their order of axes into ours, and back.
+    """The conversion of an array between the foreign order of axes and ours.
 
     Attributes:
-      ours: their array -> ours.
-      theirs: our array -> theirs.
+      ours: foreign array -> ours.
+      theirs: our array -> foreign.
     """
 
     ours: Callable[[np.ndarray], np.ndarray]
@@ -29,11 +38,11 @@ class Layout:
 
 
 SAME = Layout(lambda x: x, lambda x: x)
-TRANSPOSED = Layout(np.transpose, np.transpose)  # a linear map: (outputs, inputs) there
+TRANSPOSED = Layout(np.transpose, np.transpose)  # a linear map: (outputs, inputs) in the foreign tensor
 
 
 def convolution(kernel: int) -> Layout:
-    """(outputs, inputs, kernel) there, (kernel * inputs, outputs) here."""
+    """A convolution: (outputs, inputs, kernel) in the foreign tensor, (kernel * inputs, outputs) in ours."""
     return Layout(
         lambda x: x.transpose(2, 1, 0).reshape(-1, x.shape[0]),
         lambda x: x.reshape(kernel, -1, x.shape[-1]).transpose(2, 1, 0),
@@ -48,14 +57,14 @@ TAPS = Layout(lambda x: x.reshape(-1), lambda x: x.reshape(1, 1, -1))
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One foreign tensor and its place.
+    """One foreign tensor and its place in our parameters.
 
     Attributes:
-      key: its name there.
-      path: of our array, by dict keys.
-      index: where in our array it goes, such as a layer's number; () for all of it.
+      key: its foreign name.
+      path: the dict keys that lead to our array.
+      index: its index in our array, such as a layer's number; () for the whole array.
       layout: the order of its axes.
-      optional: may be missing there; ours is then 0.
+      optional: whether it may be missing; our array is then 0.
     """
 
     key: str
@@ -67,7 +76,7 @@ class Entry:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A prefix of their names, and where that lies in our tree; makes the entries below it."""
+    """A prefix of foreign names and its path in our tree; its methods create the entries below it."""
 
     prefix: str
     path: tuple[str, ...]
@@ -90,11 +99,11 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A tensor of a file that is read when it is asked for.
+    """A tensor of a file, which is read on demand.
 
     Attributes:
-      shape: there.
-      read: gives the array.
+      shape: its shape in the file.
+      read: returns the array.
     """
 
     shape: tuple[int, ...]
@@ -105,9 +114,9 @@ def fill(shapes: Params, entries: Iterable[Entry], tensors: Mapping[str, Tensor]
     """Builds our parameters from foreign tensors, one tensor at a time.
 
     Args:
-      shapes: our tree, of anything with a shape.
-      entries: every tensor that is wanted.
-      tensors: every tensor that is there.
+      shapes: our tree, whose leaves have a shape.
+      entries: every expected tensor.
+      tensors: every tensor of the file.
       source: named in messages.
 
     Returns:
@@ -161,7 +170,7 @@ def _at(tree: Any, path: tuple[str, ...]) -> Any:
 def _zeros(shapes: Any) -> Any:
     if isinstance(shapes, dict):
         return {key: _zeros(value) for key, value in shapes.items()}
-    # JAX takes an array over without a copy only where it begins at a multiple of 64 bytes, which NumPy does not promise.
+    # JAX adopts an array without a copy only if it is aligned to 64 bytes, which NumPy does not guarantee.
     size = math.prod(shapes.shape)
     room = np.zeros(size + 16, np.float32)
     start = -room.ctypes.data % 64 // 4

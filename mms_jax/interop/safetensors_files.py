@@ -9,7 +9,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mms_jax.interop.keys import ConversionError, Tensor
+from mms_jax.errors import ConversionError
+from mms_jax.interop.keys import Tensor
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
@@ -25,7 +26,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
         raise ConversionError(f"{path}: cannot be read ({error}); download it again") from error
 
     def read(name: str) -> np.ndarray:
-        # Opened for each tensor: what is mapped stays in memory for as long as the file is open.
+        # The file is opened for each tensor, because mapped pages stay in memory as long as it is open.
         with safetensors.safe_open(path, framework="numpy") as file:
             return file.get_tensor(name)
 
@@ -33,7 +34,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Tensor]:
 
 
 def save_safetensors(path: pathlib.Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Writes a file that others may read where the umask lets them; the library keeps it to its owner."""
+    """Writes a file with the permissions that the umask allows; the library would restrict it to its owner."""
     safetensors.numpy.save_file(dict(tensors), path, metadata={"format": "pt"})
     mask = os.umask(0)
     os.umask(mask)

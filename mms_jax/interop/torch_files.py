@@ -1,10 +1,12 @@
-"""What `torch.save` wrote, read without PyTorch and without executing anything in it.
+"""Reader of torch.save archives that needs no PyTorch and executes no code in them.
 
-A pickle is a small program. The reader below knows tensors, plain containers and two inert stand-ins for classes whose
-data fairseq stores; whatever else a file asks for, it is refused by name before it can act.
+A pickle is a small program. The reader below supports tensors, plain containers and two inert stand-ins for classes
+whose data fairseq stores. A file that refers to anything else is refused before its code runs, and the message names
+the class.
 """
 
 import collections
+import contextlib
 import pathlib
 import pickle
 import zipfile
@@ -13,6 +15,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from mms_jax.errors import ConversionError
 from mms_jax.interop.keys import Tensor
 
 _DTYPES: dict[str, Any] = {
@@ -27,16 +30,16 @@ _DTYPES: dict[str, Any] = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
-# Classes whose attributes are wanted and whose code is not.
+# Classes whose attributes are read and whose code is never run.
 _INERT = {("fairseq.data.dictionary", "Dictionary"), ("argparse", "Namespace")}
 
 
-class TorchFileError(ValueError):
-    """A file that is no torch archive, is damaged, or asks for more than tensors. The message names it."""
+class TorchFileError(ConversionError):
+    """A file that is not a torch.save archive, is damaged, or refers to more than tensors. The message names it."""
 
 
 class Inert:
-    """Stands for an object of a foreign class: its attributes, none of its code."""
+    """A stand-in for an object of a foreign class, with its attributes and none of its code."""
 
     def __init__(self, *arguments: Any, **attributes: Any):
         self.arguments = arguments
@@ -50,24 +53,43 @@ def read_torch(path: pathlib.Path) -> Any:
       path: a .pt, .pth or .bin file.
 
     Returns:
-      Its containers, with a Tensor for each tensor; nothing of those is read yet.
+      Its containers, with a Tensor for each tensor, whose data is not read yet.
 
     Raises:
-      TorchFileError: no such archive, a damaged one, or one that asks for anything but tensors and plain containers.
+      TorchFileError: the file is no such archive, is damaged, or refers to anything but tensors and plain containers.
     """
+    with contextlib.ExitStack() as stack:
+        archive = _open_archive(path)
+        stack.callback(archive.close)
+        contents = _read_archive(archive, path)
+        stack.pop_all()  # tensors are read later: the archive is closed with the last of them
+        return contents
+
+
+def _open_archive(path: pathlib.Path) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(path)
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise _no_archive(path, error) from error
+
+
+def _no_archive(path: pathlib.Path, error: Exception) -> TorchFileError:
+    return TorchFileError(
+        f"{path}: is no archive of torch.save ({error}); files older than PyTorch 1.6 must be loaded and saved again "
+        "with a newer one"
+    )
+
+
+def _read_archive(archive: zipfile.ZipFile, path: pathlib.Path) -> Any:
+    try:
         [name] = [name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"]
         with archive.open(name) as stream:
             return _Reader(stream, archive, name.removesuffix("data.pkl"), path).load()
     except TorchFileError:
         raise
     except (zipfile.BadZipFile, ValueError) as error:
-        raise TorchFileError(
-            f"{path}: is no archive of torch.save ({error}); files older than PyTorch 1.6 must be loaded and saved again "
-            "with a newer one"
-        ) from error
-    except Exception as error:  # damaged pickles fail in as many ways as there are opcodes
+        raise _no_archive(path, error) from error
+    except Exception as error:  # damaged pickles raise many kinds of exceptions
         raise TorchFileError(f"{path}: is damaged ({type(error).__name__}: {error}); download it again") from error
 
 
@@ -92,7 +114,7 @@ class _Reader(pickle.Unpickler):
         if (module, name) in _INERT:
             return type("Inert", (Inert,), {"foreign": f"{module}.{name}"})
         raise TorchFileError(
-            f"{self._path}: is refused: its pickle asks for {module}.{name}, which is neither a tensor nor a plain "
+            f"{self._path}: is refused: its pickle refers to {module}.{name}, which is neither a tensor nor a plain "
             "container; only load it with the program that wrote it, and only if you trust where it comes from"
         )
 

@@ -1,7 +1,7 @@
 """torchaudio's layout of wav2vec 2.0, in which MMS's forced aligner (MMS_FA) is published: a bare state dict.
 
-Its tensors are Hugging Face's with other prefixes. What a state dict does not hold is fixed for this one model: the
-strides, the number of heads, the symbols.
+Its tensors are Hugging Face's with other prefixes. A state dict lacks the strides, the number of heads and the symbols;
+these are fixed to the values of this one model.
 """
 
 import re
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from mms_jax.checkpoint import StoredModel
+from mms_jax.errors import ConversionError
 from mms_jax.interop import huggingface
-from mms_jax.interop.keys import ConversionError, Tensor
+from mms_jax.interop.keys import Tensor
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.vocabulary import BLANK_TOKEN
 
@@ -34,17 +35,17 @@ def is_state(stored: Any) -> bool:
 
 
 def load_state(state: Mapping[str, Any], source: str) -> StoredModel:
-    """The aligner of a state dict.
+    """Loads the aligner from a state dict.
 
     Args:
       state: tensors by torchaudio's names.
       source: named in messages.
 
     Returns:
-      As `huggingface.load_folder`: a recogniser of romanised text in any language, which hears normalised waveforms.
+      As `huggingface.load_folder`: a recognizer of romanized text in any language, for normalized waveforms.
 
     Raises:
-      ConversionError: tensors that do not fit, or another number of symbols than MMS_FA's 28 or, untrimmed, 31.
+      ConversionError: tensors do not fit, or the number of symbols is neither MMS_FA's 28 nor, untrimmed, 31.
     """
     tensors = {_renamed(name): value for name, value in state.items() if isinstance(value, Tensor)}
     rows = tensors["lm_head.weight"].shape[0]
@@ -56,11 +57,11 @@ def load_state(state: Mapping[str, Any], source: str) -> StoredModel:
         raise ConversionError(
             f"{source}: has {rows} symbols; of torchaudio's models only MMS_FA ({len(tokens)} or {len(tokens) + 3}) is known"
         )
-    return huggingface.plain_recogniser(_geometry(tensors, source), tensors, tokens, source)
+    return huggingface.plain_recognizer(_geometry(tensors, source), tensors, tokens, source)
 
 
 def _geometry(tensors: Mapping[str, Tensor], source: str) -> Wav2Vec2Config:
-    """The geometry that the shapes tell."""
+    """The geometry, inferred from the shapes."""
     try:
         convolutions = [
             tensors[f"wav2vec2.feature_extractor.conv_layers.{number}.conv.weight"].shape

@@ -1,10 +1,10 @@
-"""VITS voices: Hugging Face's folders both ways, and the original's G_*.pth and D_*.pth.
+"""VITS voices: reads and writes Hugging Face's folders, and reads the original's G_*.pth and D_*.pth.
 
-Hugging Face holds the generator's weights folded and the WaveNets' with weight norm; the original holds all with it. Here
-a voice always has weight norm, since that is what is trained: a folded kernel is its own direction.
+Hugging Face stores the generator's weights folded and the WaveNets' with weight norm; the original stores all of them
+with weight norm. Here a voice always has weight norm, with which it is trained: a folded kernel becomes its own
+direction.
 """
 
-import json
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
@@ -14,16 +14,19 @@ import jax
 import numpy as np
 
 from mms_jax.checkpoint import StoredModel
+from mms_jax.errors import ConversionError
+from mms_jax.files import read_json, read_text
 from mms_jax.interop.huggingface import make_folder, read_vocabularies, read_weights, respelled, save_json, shapes_of
-from mms_jax.interop.keys import REVERSED, ConversionError, Entry, Layout, Place, Tensor, fill, spread
+from mms_jax.interop.keys import REVERSED, Entry, Layout, Place, Tensor, fill, spread
 from mms_jax.interop.safetensors_files import save_safetensors
 from mms_jax.interop.torch_files import read_torch
+from mms_jax.models.description import VOICE, Description
 from mms_jax.models.functional import Params
 from mms_jax.models.vits.config import VitsConfig
 from mms_jax.models.vits.discriminators import Discriminators
 from mms_jax.models.vits.durations import SEPARABLE_LAYERS
-from mms_jax.models.vits.model import Vits, speaking_params
-from mms_jax.text.voice_text import VoiceText
+from mms_jax.models.vits.model import Vits, fold_weight_norm
+from mms_jax.text.voice_tokenizer import VoiceTokenizer
 
 _FLOAT = np.dtype(np.float32)
 _MAGNITUDE, _DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
@@ -32,12 +35,12 @@ _SHARED = Layout(lambda x: x[0], lambda x: x[None])  # (1, distances, width): on
 _LENGTHS = Layout(lambda x: x.reshape(-1), lambda x: x.reshape(-1, 1, 1))
 _COLUMN = Layout(lambda x: x[:, 0], lambda x: x[:, None])
 
-# What Hugging Face's configuration may say and this model does not vary, with its default.
+# Settings of Hugging Face's configuration that are fixed in this model, with their values.
 _FIXED = {
     "hidden_act": "relu", "use_bias": True, "layer_norm_eps": 1e-5, "leaky_relu_slope": 0.1, "wavenet_dilation_rate": 1,
     "depth_separable_channels": 2, "depth_separable_num_layers": SEPARABLE_LAYERS,
 }  # fmt: skip
-# Their name of each field, with its default.
+# Hugging Face's name of each field, with its default.
 _FIELDS: dict[str, tuple[str, Any]] = {
     "vocabulary": ("vocab_size", 38),
     "hidden": ("hidden_size", 192),
@@ -108,7 +111,7 @@ _NAMES = tuple(
 
 
 class _Voice(Place):
-    """A place that knows convolutions."""
+    """A place with entries for convolutions."""
 
     def conv(self, name: str, *path: str, bias: bool = True, layout: Layout = REVERSED) -> Iterator[Entry]:
         yield self.entry(f"{name}.weight", *path, "kernel", layout=layout)
@@ -122,7 +125,7 @@ class _Voice(Place):
 
 
 def entries(config: VitsConfig, *, folded: bool = False) -> Iterator[Entry]:
-    """Every tensor of Hugging Face's VitsModel; `folded`: the generator's weight norm is."""
+    """Every tensor of Hugging Face's VitsModel; with `folded`, the generator's weight norm is folded."""
     root = _Voice("", ())
     yield from _text_entries(root, config)
     posterior = root.inside("posterior_encoder.", "posterior")
@@ -221,7 +224,7 @@ def _generator_entries(place: _Voice, config: VitsConfig, folded: bool) -> Itera
 
 
 def discriminator_entries(config: VitsConfig) -> Iterator[Entry]:
-    """Every tensor of the original's D_*.pth, of which two-dimensional kernels have lost their one column."""
+    """Every tensor of the original's D_*.pth, without the single column of two-dimensional kernels."""
     stacks = [("scale",), *(("periods", str(number)) for number in range(len(config.periods)))]
     for number, path in enumerate(stacks):
         place = _Voice(f"discriminators.{number}.", path)
@@ -235,15 +238,15 @@ def is_folder(path: pathlib.Path) -> bool:
     config = path / "config.json"
     if not config.is_file():
         return False
-    return json.loads(config.read_text()).get("model_type") == "vits" or any(path.glob("G_*.pth"))
+    return read_json(config, ConversionError).get("model_type") == "vits" or any(path.glob("G_*.pth"))
 
 
 def load_folder(folder: pathlib.Path) -> StoredModel:
     """Loads a voice.
 
     Args:
-      folder: that Hugging Face's `save_pretrained` wrote; or with the original's config.json, vocab.txt, G_STEPS.pth
-        and, where it is to be trained on, D_STEPS.pth (MMS's `full_model` archives, unpacked).
+      folder: one that Hugging Face's `save_pretrained` wrote, or one with the original's config.json, vocab.txt,
+        G_STEPS.pth and, for further training, D_STEPS.pth (MMS's `full_model` archives, unpacked).
 
     Returns:
       The description and float32 NumPy parameters, {"voice": ..., "discriminators": ...}; the latter only where there
@@ -252,7 +255,7 @@ def load_folder(folder: pathlib.Path) -> StoredModel:
     Raises:
       ConversionError: another kind of model, or tensors or a vocabulary that do not fit.
     """
-    fields = json.loads((folder / "config.json").read_text())
+    fields = read_json(folder / "config.json", ConversionError)
     if fields.get("model_type") != "vits":
         generators = sorted(folder.glob("G_*.pth"), key=_steps)
         return load_original(generators[-1])
@@ -263,24 +266,25 @@ def load_folder(folder: pathlib.Path) -> StoredModel:
 
 
 def load_original(path: pathlib.Path) -> StoredModel:
-    """Loads G_STEPS.pth of the original's code, with what lies beside it; see `load_folder`."""
+    """Loads G_STEPS.pth of the original code, with the files beside it; see `load_folder`."""
     folder = path.parent
     for name in ("config.json", "vocab.txt"):
         if not (folder / name).exists():
             raise ConversionError(f"{path}: there is no {name} beside it; unpack the whole archive into one folder")
-    fields = json.loads((folder / "config.json").read_text())
+    fields = read_json(folder / "config.json", ConversionError)
+    data = fields.get("data", {})
     tensors = {original_name(name): value for name, value in _state(path).items()}
     tensors = {name: _squeezed(value) if "_proj.weight" in name and ".attention." in name else value
                for name, value in tensors.items()}  # fmt: skip
     if "duration_predictor.conv_pre.weight" not in tensors:  # the deterministic predictor calls its last layer proj
         tensors = {name.replace("duration_predictor.conv_proj.", "duration_predictor.proj."): value
                    for name, value in tensors.items()}  # fmt: skip
-    text = VoiceText(
+    text = VoiceTokenizer(
         # A line is a symbol, and one of them is a space.
-        tuple(line.rstrip("\n") for line in (folder / "vocab.txt").open(encoding="utf-8")),
+        tuple(read_text(folder / "vocab.txt", ConversionError).removesuffix("\n").split("\n")),
         language=folder.name if re.fullmatch(r"[a-z]{3}(-.+)?", folder.name) else "",
-        add_blank=bool(fields["data"].get("add_blank", True)),
-        uroman=str(fields["data"].get("training_files", "")).endswith(".uroman"),
+        add_blank=bool(data.get("add_blank", True)),
+        uroman=str(data.get("training_files", "")).endswith(".uroman"),
     )
     config = original_config(fields, len(text), str(path))
     params = {"voice": _voice(config, text, tensors, str(path))}
@@ -296,12 +300,12 @@ def model_config(fields: Mapping[str, Any], source: str) -> VitsConfig:
     """The geometry that Hugging Face's config.json describes.
 
     Raises:
-      ConversionError: a variant that does not run here; the message names the setting.
+      ConversionError: a variant that is not supported; the message names the setting.
     """
     for name, needed in _FIXED.items():
         if fields.get(name, needed) != needed:
             raise ConversionError(
-                f"{source}: config.json has {name}={fields[name]!r}; only voices with {needed!r} run here"
+                f"{source}: config.json has {name}={fields[name]!r}; only voices with {needed!r} are supported"
             )
     return VitsConfig.from_json({ours: fields.get(theirs, default) for ours, (theirs, default) in _FIELDS.items()})
 
@@ -328,7 +332,7 @@ def original_config(fields: Mapping[str, Any], vocabulary: int, source: str) -> 
                 "upsample_kernels": model["upsample_kernel_sizes"],
                 "resblock": kind,
                 "resblock_kernels": model["resblock_kernel_sizes"],
-                # Blocks of kind 2 have two convolutions, whatever else is listed.
+                # Blocks of kind 2 have two convolutions, even if more dilations are listed.
                 "resblock_dilations": [d[: 2 if kind == 2 else None] for d in model["resblock_dilation_sizes"]],
                 "speakers": max(1, data.get("n_speakers", 0)),
                 "speaker_width": model.get("gin_channels", 0),
@@ -336,7 +340,7 @@ def original_config(fields: Mapping[str, Any], vocabulary: int, source: str) -> 
             }
         )
     except KeyError as error:
-        raise ConversionError(f"{source}: config.json beside it says nothing of {error}") from error
+        raise ConversionError(f"{source}: config.json beside it lacks {error}") from error
 
 
 def original_name(name: str) -> str:
@@ -345,7 +349,7 @@ def original_name(name: str) -> str:
         if pattern.fullmatch(name):
             name = pattern.sub(replacement, name)
             break
-    # Between couplings the original counts the reversals of channels.
+    # The original also numbers the channel reversals between couplings.
     name = re.sub(r"^(flow\.flows\.)(\d+)", lambda found: f"{found[1]}{int(found[2]) // 2}", name)
     name = re.sub(
         r"^(duration_predictor\.(?:post_)?flows\.)(\d+)", lambda found: f"{found[1]}{(int(found[2]) + 1) // 2}", name
@@ -356,18 +360,18 @@ def original_name(name: str) -> str:
 
 
 def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
-    """Writes a voice as Hugging Face's `save_pretrained` would; discriminators have no place there.
+    """Writes a voice as Hugging Face's `save_pretrained` would; discriminators are not written.
 
     Raises:
-      ConversionError: a generator of kind 2, which Hugging Face does not know, or a folder that is taken.
+      ConversionError: a generator of kind 2, which Hugging Face does not support, or a folder that holds a model.
     """
     config = VitsConfig.from_json(stored.description["model"])
-    text = VoiceText.from_json(stored.description["text"])
+    text = VoiceTokenizer.from_json(stored.description["text"])
     if config.resblock != 1:
-        raise ConversionError("Hugging Face knows only generators with residual blocks of kind 1")
+        raise ConversionError("Hugging Face supports only generators with residual blocks of kind 1")
     make_folder(folder)
     voice = stored.params["voice"]
-    generator = jax.device_get(speaking_params({"generator": voice["generator"]}))
+    generator = jax.device_get(fold_weight_norm({"generator": voice["generator"]}))
     save_safetensors(folder / "model.safetensors", spread({**voice, **generator}, entries(config, folded=True)))
     described = config.to_json()
     fields = {theirs: described[ours] for ours, (theirs, _) in _FIELDS.items()}
@@ -382,7 +386,7 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
     save_json(folder / "tokenizer_config.json", tokenizer)
 
 
-def _voice(config: VitsConfig, text: VoiceText, tensors: dict[str, Tensor], source: str) -> Params:
+def _voice(config: VitsConfig, text: VoiceTokenizer, tensors: dict[str, Tensor], source: str) -> Params:
     """The parameters of a voice from tensors by Hugging Face's names, folded or not."""
     shapes = shapes_of(lambda rngs: Vits(config, dtype=_FLOAT, rngs=rngs))
     wanted = list(entries(config))
@@ -400,7 +404,7 @@ def _voice(config: VitsConfig, text: VoiceText, tensors: dict[str, Tensor], sour
 
 
 def _unfolded(prefix: str, weight: Tensor) -> dict[str, Tensor]:
-    """Weight norm that computes what a folded weight does; its lengths are taken for each entry of the first axis."""
+    """Weight norm that is equivalent to a folded weight; one norm for each entry of the first axis."""
 
     def lengths() -> np.ndarray:
         return np.sqrt(np.sum(weight.read().astype(np.float32) ** 2, axis=(1, 2), keepdims=True))
@@ -408,20 +412,20 @@ def _unfolded(prefix: str, weight: Tensor) -> dict[str, Tensor]:
     return {prefix + _MAGNITUDE: Tensor((weight.shape[0], 1, 1), lengths), prefix + _DIRECTION: weight}
 
 
-def _description(config: VitsConfig, text: VoiceText) -> dict[str, Any]:
-    return {"task": "tts", "model": config.to_json(), "text": text.to_json()}
+def _description(config: VitsConfig, text: VoiceTokenizer) -> Description:
+    return {"kind": VOICE, "model": config.to_json(), "text": text.to_json()}
 
 
-def _tokenizer(folder: pathlib.Path) -> VoiceText:
+def _tokenizer(folder: pathlib.Path) -> VoiceTokenizer:
     vocabulary = folder / "vocab.json"
     if not vocabulary.exists():
-        raise ConversionError(f"{folder}: holds no vocab.json, so that nothing says which symbol has which number")
+        raise ConversionError(f"{folder}: holds no vocab.json, which numbers the symbols")
     [tokens] = read_vocabularies(vocabulary).values()
     path = folder / "tokenizer_config.json"
-    fields = json.loads(path.read_text()) if path.exists() else {}
+    fields = read_json(path, ConversionError) if path.exists() else {}
     if fields.get("phonemize"):
-        raise ConversionError(f"{folder}: this voice reads phonemes, which nothing here makes of text")
-    return VoiceText(
+        raise ConversionError(f"{folder}: this voice reads phonemes; converting text to phonemes is not supported")
+    return VoiceTokenizer(
         tokens, fields.get("language") or "", fields.get("add_blank", True), fields.get("is_uroman", False)
     )
 

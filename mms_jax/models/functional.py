@@ -1,7 +1,7 @@
-"""Between NNX modules and the pytrees that steps, optimizers and checkpoints work on.
+"""Conversion between NNX modules and the pytrees that training steps, optimizers and checkpoints operate on.
 
-A module is built once, abstractly; its parameters live outside of it as a nested dict with string keys, and are bound to
-it inside `jit`.
+A module is built once, abstractly; its parameters are kept outside of it as a nested dict with string keys, and are
+bound to it inside `jit`.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ class FunctionalModel:
     """A module without its parameters.
 
     Attributes:
-      build: makes the module from a key.
+      build: builds the module from a random key.
       structure: its NNX graph definition.
-      state: its parameters, abstract, with their metadata.
+      state: its abstract parameters with their metadata.
     """
 
     build: Callable[[jax.Array], nnx.Module]
@@ -38,7 +38,7 @@ class FunctionalModel:
         return cls(build, structure, state)
 
     def init(self, key: jax.Array) -> Params:
-        """Fresh parameters; call under `jit` with `out_shardings`, so that they are born sharded."""
+        """Newly initialized parameters; call this under `jit` with `out_shardings` to create them already sharded."""
         return _string_keys(nnx.to_pure_dict(nnx.state(self.build(key), nnx.Param)))
 
     def shapes(self) -> Params:
@@ -46,11 +46,11 @@ class FunctionalModel:
         return jax.eval_shape(self.init, jax.random.key(0))
 
     def shardings(self, mesh: jax.sharding.Mesh) -> Params:
-        """Where each parameter lives, by its logical axes."""
+        """The sharding of each parameter, derived from its logical axes."""
         return _string_keys(sharding.parameter_shardings(self.state, mesh))
 
     def bind(self, params: Params) -> Any:
-        """The module, holding these parameters."""
+        """The module with these parameters."""
         leaves = []
         for path, variable in nnx.to_flat_state(self.state):
             value: Any = params
@@ -61,5 +61,5 @@ class FunctionalModel:
 
 
 def _string_keys(tree: Any) -> Any:
-    """JSON and Orbax know only string keys; NNX numbers the entries of a list."""
+    """Converts all keys to strings: JSON and Orbax support only these, while NNX numbers the entries of a list."""
     return {str(key): _string_keys(value) for key, value in tree.items()} if isinstance(tree, dict) else tree

@@ -1,4 +1,4 @@
-"""Pieces that the models share: linear maps with named axes, windows, dropout, lengths."""
+"""Building blocks that the models share: linear maps with named axes, windows, dropout, lengths, dtypes."""
 
 import math
 
@@ -6,9 +6,22 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mms_jax.errors import ConfigError
+
 Array = jax.Array
 
-NORM_EPSILON = 1e-5  # of every layer norm of the originals
+NORM_EPSILON = 1e-5  # of every layer norm in the original models
+
+
+def compute_dtype(name: str) -> jnp.dtype:
+    """The compute dtype of that name; parameters and losses stay float32.
+
+    Raises:
+      ConfigError: neither float32 nor bfloat16.
+    """
+    if name not in ("float32", "bfloat16"):
+        raise ConfigError(f"compute_dtype={name!r}; choose float32 or bfloat16")
+    return jnp.dtype(name)
 
 
 def linear(
@@ -24,7 +37,7 @@ def linear(
 
     Args:
       axes: the logical names of (inputs, outputs); None where an axis is never sharded.
-      std: of the initial kernel; None for 1/sqrt(inputs).
+      std: standard deviation of the initial kernel; None for 1/sqrt(inputs).
     """
     return nnx.Linear(
         inputs,
@@ -38,7 +51,7 @@ def linear(
 
 
 def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """Layer norm; statistics in float32 whatever the compute dtype."""
+    """Layer norm, whose statistics are float32 regardless of the compute dtype."""
     return nnx.LayerNorm(width, epsilon=NORM_EPSILON, dtype=dtype, rngs=rngs)
 
 
@@ -61,14 +74,14 @@ def length_mask(lengths: Array, size: int) -> Array:
 
 
 def strided_windows(x: Array, kernel: int, stride: int) -> Array:
-    """The windows that a strided convolution sees, as one axis.
+    """The input windows of a strided convolution, each flattened to one axis.
 
-    Written with reshapes and slices only, so that the convolution becomes one matrix product: on CPUs its gradient is
-    several times faster than that of `lax.conv_general_dilated`.
+    They are built by reshapes and slices only, so that the convolution becomes one matrix product: on CPUs its gradient
+    is several times faster than that of `lax.conv_general_dilated`.
 
     Args:
       x: (batch, time, channels), time >= kernel.
-      kernel, stride: in steps of time.
+      kernel, stride: in time steps.
 
     Returns:
       (batch, (time - kernel) // stride + 1, kernel * channels), window positions outer, channels inner.

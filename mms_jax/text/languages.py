@@ -1,10 +1,12 @@
-"""Codes and names of languages, for people who type one and not the other."""
+"""Language codes, and suggestions of codes for names, other codes and misspellings."""
 
 import contextlib
 import difflib
 from collections.abc import Iterator, Sequence
 
-ANY_LANGUAGE = "und"  # ISO 639 for "undetermined": a recogniser that knows no languages
+from mms_jax.errors import LanguageError
+
+ANY_LANGUAGE = "und"  # ISO 639 for "undetermined": a recognizer that does not distinguish languages
 
 
 def find_language(language: str, known: Sequence[str]) -> int:
@@ -13,7 +15,7 @@ def find_language(language: str, known: Sequence[str]) -> int:
     Codes are ISO 639-3, some with the script that a text is written in: "uzb-script_latin".
 
     Raises:
-      ValueError: it is not there; the message names the scripts of the same language, or the languages whose name, other
+      LanguageError: it is unknown; the message names the scripts of the same language, or the languages whose name, other
         code or macrolanguage it is ("swahili", "sw", "swa" for swh), or the nearest codes and names.
     """
     if language in known:
@@ -27,11 +29,11 @@ def find_language(language: str, known: Sequence[str]) -> int:
         near, hint = difflib.get_close_matches(language, known, n=3, cutoff=0.5) or list(known[:12]), "the nearest are"
     else:
         near, hint = list(known), "it knows"
-    raise ValueError(f"no language {language!r} in this model; {hint} {', '.join(map(_titled, near[:12]))}")
+    raise LanguageError(f"no language {language!r} in this model; {hint} {', '.join(map(_titled, near[:12]))}")
 
 
 def code_of(name: str) -> str | None:
-    """The ISO 639-3 code of a language that goes by this name or other code; None where there is none."""
+    """The ISO 639-3 code of a language with this name or other code; None if there is none."""
     import iso639
 
     for spelled in (name, name.title()):
@@ -41,7 +43,7 @@ def code_of(name: str) -> str | None:
 
 
 def _named(query: str, known: Sequence[str]) -> list[str]:
-    """The codes that go by this name, or nearly."""
+    """The codes of the languages with this name, or with a similar one."""
     codes: dict[str, list[str]] = {}
     for code in known:
         for name in _names(code):
@@ -52,7 +54,7 @@ def _named(query: str, known: Sequence[str]) -> list[str]:
 
 
 def _names(code: str) -> Iterator[str]:
-    """English names without remarks in brackets, two-letter and bibliographic codes, the macrolanguage's too."""
+    """English names without parenthesized remarks, and two-letter and bibliographic codes; the macrolanguage's too."""
     import iso639  # its tables take half a second to load, and only mistakes need them
 
     try:

@@ -1,7 +1,7 @@
-"""The text normalisation of MMS's data preparation, rule by rule (Pratap et al. 2023, appendix A, and its release).
+"""The text normalization of MMS's data preparation, rule by rule (Pratap et al. 2023, appendix A, and its release).
 
-`mms_jax.text.normalize` is what this project's trainer applies to any transcript; these rules come before, where the
-text of a recording is made: they know markup, verse references and what single languages need.
+`mms_jax.text.normalize` applies to every training transcript. These rules are applied before it, when the text of a
+recording is prepared: they handle markup, verse references and the needs of individual languages.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ def _characters(codes: str) -> frozenset[str]:
     return frozenset(found)
 
 
-# What is replaced by a space. The hyphen and the ASCII apostrophe are not in it.
+# Characters that are replaced by a space. The hyphen and the ASCII apostrophe are not among them.
 PUNCTUATION = (
     frozenset('.?,:!{};"<>')
     | _characters("201c 201d ab bb 2039 203a 201e 201a 201f 201b 2019 2018 bf a1")  # quotation marks, Spanish
     | _characters("55a-55f 589 60c 61b 61f 964")  # Armenian, Arabic, danda
     | _characters("3002 ff0c ff01 ff1f ff1b ff1a ff08 ff09 300c-300f ff41-ff44 3008-300b fe4f 22ef 3001 2027 ff0f ff5e")
     | _characters("2500 ff3f")
-    # Counted in the recordings of MMS-lab. Thai and Khmer repetition marks, the tatweel and the Japanese long vowel are
-    # among them, though they are letters there.
+    # Characters that were counted in the data of MMS-lab, among them Thai and Khmer repetition marks, the tatweel and
+    # the Japanese long vowel mark, although these are letters in their scripts.
     | _characters(
         "23-26 28 29 2a 2b 2f 3d 40 5b 5d 5e 5f 7c 7e a3 a9 ac af b0 b6 b7 bc bd d7 2c7 2dc 37e 387 5be 61e 640"
     )
@@ -36,14 +36,14 @@ PUNCTUATION = (
     | _characters("2021 2022 2026 202f 2030 2038 203b 2044 2060 206f 2071 207f 20ac 2153 215f 2192 2212 226a 226b 230a")
     | _characters("230b 231e 231f 2d70 3005 3010 3011 3014 3015 30fb 30fc a4fe a4ff a92e a92f fd3e fd3f fe50 fe55-fe57")
     | _characters("ff0e ff1c ff1e ff65 fffd")
-    # Control and private characters that came with the same texts.
+    # Control and private-use characters from the same texts.
     | _characters(
         "8 1a 81 8d 8f 90 92-94 9d e003 e013 e01d e040 e041 e043 e06b e06d e070 e203 e231-e236 e290-e296 e2d9"
     )
     | _characters("e2db e2de e2f9-e2fc e2fe e313 e328-e32e e492 e493 e514 e516-e518 ea01 ea7b f171-f173 f218 f21d f50e")
     | _characters("f50f f511 f513 f518 f519 f521-f523 f529 f52d f62d f7d0 f7e8")
 )
-# What disappears: marks of direction, zero-width characters, Arabic vowel signs.
+# Characters that are deleted: directional marks, zero-width characters, Arabic vowel signs.
 DELETED = _characters("200b 200c 200e 200f 202a 202c 64b-652 656 657")
 DIGITS = _characters(
     "30-39 9e6-9ef 17e0-17e9 966-96f b66-b6f 6f0-6f9 a900-a909 ff10-ff19 d66-d6f 1040-1049 2170-2179 206f"
@@ -64,12 +64,12 @@ _LAST_INNER_QUOTE = re.compile(r"(\S+)[‘’‛](\S+)")
 
 @dataclasses.dataclass(frozen=True)
 class TextRules:
-    """Choices that a text may need.
+    """Options that depend on the text.
 
     Attributes:
-      as_released: repeats two slips of the release: Arabic's alef wasla is replaced in every language, and only the last
-        apostrophe inside a word is made ASCII, the others become spaces.
-      remove_brackets: all bracket groups go, for texts whose brackets are not read.
+      as_released: reproduces two errors of the release: the Arabic alef wasla is replaced in every language, and only
+        the last apostrophe inside a word becomes ASCII, while the others become spaces.
+      remove_brackets: deletes all parenthesized passages, for texts in which they are not read aloud.
     """
 
     as_released: bool = False
@@ -77,17 +77,18 @@ class TextRules:
 
 
 def normalize_mms(text: str, language: str, rules: TextRules = TextRules()) -> str:
-    """Normalises a line of a text that was read aloud.
+    """Normalizes a line of a text that was read aloud.
 
-    In this order: NFKC; lower case; bracket groups with a digit, such as verse references, become a space; markup goes;
-    typographic apostrophes inside a word become ASCII; punctuation becomes a space; some marks go; white space is
-    collapsed. Words of digits alone stay here, `is_number` tells them: nothing says how they are read.
+    The steps, in order: NFKC; lowercasing; parenthesized passages with a digit, such as verse references, become a
+    space; markup is deleted; typographic apostrophes inside a word become ASCII; punctuation becomes a space; some
+    marks are deleted; whitespace is collapsed. Words of digits alone stay; `is_number` finds them, since their
+    pronunciation is unknown.
 
     Args:
       text: one line.
       language: ISO 639-3, with or without a script ("azj-script_latin"). Arabic, Hebrew, Javanese, Mongolian and Thai
         have rules of their own.
-      rules: choices.
+      rules: options.
     """
     root = language.split("-")[0]
     text = unicodedata.normalize("NFKC", text).lower()
@@ -108,5 +109,5 @@ def normalize_mms(text: str, language: str, rules: TextRules = TextRules()) -> s
 
 
 def is_number(word: str) -> bool:
-    """Whether a normalised word is digits alone."""
+    """Whether a normalized word consists of digits alone."""
     return bool(word) and all(character in DIGITS for character in word)

@@ -1,23 +1,23 @@
-"""Any script to Latin letters, by uroman (Hermjakob et al. 2018), as MMS's aligner reads it."""
+"""Romanization of any script by uroman (Hermjakob et al. 2018), for MMS's aligner."""
 
 import functools
 from typing import Any
 
 ROMAN = frozenset("abcdefghijklmnopqrstuvwxyz'")
-# The languages for which uroman has rules of its own, of those that MMS names to it.
+# The languages with their own rules in uroman, among those whose codes MMS passes to it.
 _RULES = "ara bel bul deu ell eng fas grc heb kaz kir lav lit mkd oss pnt pus rus srp tur uig ukr yid"
 
 
 def romanize(word: str, language: str) -> list[tuple[str, str]]:
-    """Romanises one normalised word.
+    """Romanizes one normalized word.
 
     Args:
       word: without spaces.
       language: ISO 639-3, with or without a script.
 
     Returns:
-      Pieces of the word, in order and together all of it, each with its letters a to z and apostrophes. A piece without
-      letters (digits, signs) has "".
+      Consecutive pieces that make up the word, each with its romanization in a to z and apostrophes; "" for a piece
+      without letters (digits, signs).
     """
     root = language.split("-")[0]
     code = root if root in _RULES.split() else None

@@ -1,18 +1,18 @@
-"""Long texts in pieces that can be spoken one by one."""
+"""Splitting of long texts into pieces that are synthesized one by one."""
 
 import re
 
-# A mark that ends a sentence in one of the scripts that MMS covers, with closing quotes and brackets behind it.
+# A mark that ends a sentence in one of the scripts that MMS covers, followed by closing quotes and brackets.
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+|[。！？]\s*|(?<=[।॥؟۔።܀])\s*|\n+")
 _CLAUSE_END = re.compile(r"(?<=[,;:،、，؛])\s*|\s+[–—-]\s+")
 
 
 def split_sentences(text: str, longest: int) -> list[str]:
-    """Cuts a text where a reader would breathe.
+    """Splits a text where a reader would pause.
 
     Args:
       text: any text.
-      longest: characters of a piece; longer sentences are cut at commas, then between words, then anywhere.
+      longest: maximum characters per piece; longer sentences are cut at commas, then between words, then anywhere.
 
     Returns:
       The pieces in order, none empty.

@@ -1,4 +1,4 @@
-"""Symbols and their numbers, and which of them each language writes."""
+"""Symbols, their numbers, and the symbols that each language uses."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ class Vocabulary:
 
     Attributes:
       tokens: symbols by number; 0 is the CTC blank, 1 the word boundary.
-      alphabets: the characters that each language (ISO 639-3) writes; others are never recognised for it.
+      alphabets: the characters that each language (ISO 639-3) uses; others are never recognized for it.
     """
 
     tokens: tuple[str, ...]
@@ -28,7 +28,7 @@ class Vocabulary:
 
     @classmethod
     def from_alphabets(cls, alphabets: Mapping[str, str]) -> "Vocabulary":
-        """The smallest vocabulary that writes all the given alphabets; spaces in them are ignored."""
+        """The smallest vocabulary that covers all the given alphabets; spaces in them are ignored."""
         characters = sorted(set("".join(alphabets.values())) - {" "})
         clean = {language: "".join(sorted(set(text) - {" "})) for language, text in sorted(alphabets.items())}
         return cls((BLANK_TOKEN, WORD_TOKEN, *characters), clean)
@@ -49,7 +49,7 @@ class Vocabulary:
         """The position of a language.
 
         Raises:
-          ValueError: the model does not know it; the message names the nearest that it knows.
+          LanguageError: the language is unknown; the message names the nearest known ones.
         """
         return find_language(language, self.languages)
 
@@ -59,17 +59,17 @@ class Vocabulary:
         return self.tokens
 
     def positions(self, characters: int) -> int:
-        """Numbers that `encode` makes of so many characters."""
+        """The number of symbols that `encode` returns for that many characters."""
         return characters
 
     def encode(self, text: str, language: str) -> list[int]:
-        """Numbers of a normalised text; characters that the vocabulary lacks are left out."""
+        """The symbol numbers of a normalized text; characters that the vocabulary lacks are omitted."""
         del language
         return _encode(text, self._numbers)
 
     @functools.cached_property
     def allowed(self) -> np.ndarray:
-        """bool (languages, tokens): True where a language writes the symbol; blank and word boundary always are."""
+        """bool (languages, tokens): True if a language uses the symbol; always True for blank and word boundary."""
         table = np.zeros((len(self.languages), len(self)), bool)
         table[:, :2] = True
         for row, alphabet in zip(table, self.alphabets.values()):
@@ -88,7 +88,7 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class VocabularyBank:
-    """Symbols of its own for each language, as MMS's adapter models have them.
+    """A separate set of symbols for each language, as in MMS's adapter models.
 
     Attributes:
       tables: the symbols of each language by number; 0 is the CTC blank.
@@ -132,7 +132,7 @@ class VocabularyBank:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types, for a checkpoint's description."""
-        # Lists: a language's position is its row in the banks, and Orbax sorts the keys of a JSON object.
+        # Lists keep the order: a language's position is its row in the banks, and Orbax sorts the keys of JSON objects.
         return {"tables": [[language, list(table)] for language, table in self.tables.items()]}
 
     @classmethod
@@ -170,6 +170,6 @@ def readable_symbols(vocabulary: AnyVocabulary, language: str) -> dict[str, int]
 
 
 def spell(numbers: Sequence[int], tokens: Sequence[str]) -> str:
-    """Text from symbol numbers that were collapsed already; blanks and other marks say nothing."""
+    """The text of symbol numbers that are already collapsed; blanks and other special tokens are dropped."""
     symbols = (tokens[number] for number in numbers if tokens[number] not in SILENT_TOKENS)
     return " ".join("".join(" " if symbol == WORD_TOKEN else symbol for symbol in symbols).split())

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from mms_jax.inference.recognizer import Recognizer
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.recognizer import Recognizer
 from mms_jax.text.vocabulary import Vocabulary
 
 RATE = 16_000
@@ -77,13 +77,13 @@ def speak(lines: list[str], letters: str, seed: int = 0) -> Spoken:
 
 @pytest.fixture(scope="session")
 def greek():
-    """An aligner whose letters are not Latin, so that nothing is romanised."""
+    """An aligner whose letters are not Latin, so that nothing is romanized."""
     return tone_recognizer("αβγδ")
 
 
 @pytest.fixture(scope="session")
 def latin():
-    """An aligner of Latin letters, which hears romanised text."""
+    """An aligner of Latin letters, which hears romanized text."""
     return tone_recognizer("kmai")
 
 

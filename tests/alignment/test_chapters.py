@@ -8,10 +8,9 @@ import soxr
 
 import mms_jax
 from mms_jax.alignment.chapters import align_chapters
-from mms_jax.alignment.errors import AlignmentError
 from mms_jax.alignment.spans import Path, verse_spans
 from mms_jax.alignment.text import read_chapter_text
-from mms_jax.audio.errors import AudioError
+from mms_jax.errors import AlignmentError, AudioError
 from mms_jax.text.vocabulary import readable_symbols
 from tests.alignment.conftest import RATE, Spoken, random_lines, speak, verse_times
 
@@ -58,7 +57,7 @@ def test_announcements_are_the_stars(align):
     assert min(verse.score for verse in verses) > -0.2
 
 
-def test_missing_verse_touches_only_its_neighbours(align):
+def test_missing_verse_touches_only_its_neighbors(align):
     spoken = speak(random_lines(9, GREEK), GREEK)
     verses = align(spoken.waveform, spoken.lines[:4] + spoken.lines[5:])
     times = np.delete(spoken.times, 4, axis=0)
@@ -68,7 +67,7 @@ def test_missing_verse_touches_only_its_neighbours(align):
     assert min(verses[3].score, verses[4].score) < -0.2
 
 
-def test_doubled_verse_touches_only_its_neighbours(align):
+def test_doubled_verse_touches_only_its_neighbors(align):
     spoken = speak(random_lines(9, GREEK), GREEK)
     verses = align(spoken.waveform, spoken.lines[:5] + spoken.lines[4:])
     far, there = [0, 1, 2, 3, 7, 8, 9], [0, 1, 2, 3, 6, 7, 8]
@@ -97,7 +96,7 @@ def test_lines_without_words_are_there_and_empty(align):
     assert starts == sorted(starts)
 
 
-def test_romanised_text(latin, write_audio):
+def test_romanized_text(latin, write_audio):
     """Greek in, heard as Latin letters; a letter that stands for two keeps both."""
     spoken = speak(["kai", "mia"], "kmai")
     [chapter] = align_chapters(latin, [write_audio(spoken.waveform)], [["Και", "μία!"]], "eng")

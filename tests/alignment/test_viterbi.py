@@ -8,10 +8,10 @@ import pytest
 from hypothesis import strategies as st
 
 from mms_jax.alignment import align_ctc, align_ctc_batch, viterbi_cpu, viterbi_xla
-from mms_jax.alignment.errors import AlignmentError
-from mms_jax.alignment.twin import align_ctc_twin
+from mms_jax.alignment.reference import align_ctc_reference
 from mms_jax.alignment.viterbi import needed_frames
 from mms_jax.decoding.greedy import collapse
+from mms_jax.errors import AlignmentError
 
 BLANK = 1
 
@@ -30,7 +30,7 @@ def problems(draw):
 
 
 def _check(log_probs: np.ndarray, labels: np.ndarray, path: np.ndarray, score: float) -> None:
-    _, expected = align_ctc_twin(log_probs, labels, BLANK)
+    _, expected = align_ctc_reference(log_probs, labels, BLANK)
     np.testing.assert_allclose(score, expected, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(np.take_along_axis(log_probs, path[:, None], axis=1).sum(), score, rtol=1e-5, atol=1e-4)
     np.testing.assert_array_equal(collapse(path, BLANK), labels)
@@ -38,12 +38,12 @@ def _check(log_probs: np.ndarray, labels: np.ndarray, path: np.ndarray, score: f
 
 @hypothesis.given(problems())
 @hypothesis.settings(max_examples=300, deadline=None)
-def test_score_is_the_twins_and_path_spells_the_text(problem):
+def test_score_is_the_references_and_path_spells_the_text(problem):
     log_probs, labels = problem
     if needed_frames(labels) > len(log_probs):
         with pytest.raises(AlignmentError, match="longer than the audio can hold"):
             align_ctc(log_probs, labels, BLANK)
-        assert align_ctc_twin(log_probs, labels, BLANK)[1] == -np.inf
+        assert align_ctc_reference(log_probs, labels, BLANK)[1] == -np.inf
         return
     alignment = align_ctc(log_probs, labels, BLANK)
     _check(log_probs, labels, alignment.labels, alignment.score)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from mms_jax.audio.errors import AudioError
 from mms_jax.audio.flac import decode_flac, encode_flac
 from mms_jax.audio.read import Recording, read_audio
 from mms_jax.audio.waveform import add_noise, normalize_waveform, resample
+from mms_jax.errors import AudioError
 
 
 def tone(seconds, rate=16_000, frequency=440.0):
@@ -37,7 +37,7 @@ def test_blocks_resample_as_one_piece(tmp_path):
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), resample(waveform, 22_050), atol=2e-3)
 
 
-def test_blocks_are_normalised_by_the_whole_recording(tmp_path, monkeypatch):
+def test_blocks_are_normalized_by_the_whole_recording(tmp_path, monkeypatch):
     monkeypatch.setattr("mms_jax.audio.read.BLOCK_SECONDS", 1)
     monkeypatch.setattr("mms_jax.audio.read.KEPT_SECONDS", 2)
     waveform = tone(7.3) + 0.1
@@ -49,7 +49,7 @@ def test_blocks_are_normalised_by_the_whole_recording(tmp_path, monkeypatch):
     np.testing.assert_allclose(np.concatenate(blocks), normalize_waveform(waveform), atol=1e-4)
 
 
-def test_normalised_waveform_has_unit_variance():
+def test_normalized_waveform_has_unit_variance():
     normalized = normalize_waveform(tone(1) * 0.01 + 3)
     assert normalized.mean() == pytest.approx(0, abs=1e-4)
     assert normalized.std() == pytest.approx(0.75, abs=0.1), "epsilon keeps what is nearly silent small"

@@ -8,8 +8,9 @@ import jiwer
 import numpy as np
 import pytest
 
-from mms_jax.decoding.beam import BeamDecoder, BeamSettings, LanguageModelError
+from mms_jax.decoding.beam import BeamDecoder, BeamSettings
 from mms_jax.decoding.greedy import collapse
+from mms_jax.errors import LanguageModelError
 from mms_jax.text.vocabulary import spell
 
 TOKENS = ("<pad>", "<s>", "</s>", "<unk>", "|", *"abcdefghijklmnopqrstuvwxyz")

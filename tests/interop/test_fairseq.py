@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import mms_jax
+from mms_jax.errors import ConversionError
+from mms_jax.inference.find import find_model
 from mms_jax.interop.fairseq import geometry
 from mms_jax.interop.huggingface import load_folder, read_tensors, read_vocabularies
-from mms_jax.interop.keys import ConversionError
-from mms_jax.loading import find_model
 
 SETTINGS = {
     "extractor_mode": "layer_norm", "layer_norm_first": True, "conv_bias": True,
@@ -156,7 +156,7 @@ def assert_same_model(one, other):
 
 
 def described(stored):
-    """The description that the same model has from fairseq's file: everything but how waveforms are normalised."""
+    """The description that the same model has from fairseq's file: everything but how waveforms are normalized."""
     model = stored.description["model"] | {"waveform_epsilon": 1e-5}
     return stored.description | {"model": model}
 
@@ -169,7 +169,7 @@ def test_pretrained(folder, tmp_path):
     assert_same_model(ours, theirs)
 
 
-def test_recogniser_with_its_table_of_adapters(folder, tmp_path):
+def test_recognizer_with_its_table_of_adapters(folder, tmp_path):
     prefix = "w2v_encoder.w2v_model."
     vocabularies = read_vocabularies(folder("ctc") / "vocab.json")
     table = {

@@ -10,8 +10,8 @@ import pytest
 from flax import nnx
 
 import mms_jax
+from mms_jax.errors import ConversionError
 from mms_jax.interop.huggingface import load_folder, save_folder
-from mms_jax.interop.keys import ConversionError
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
@@ -21,22 +21,23 @@ from mms_jax.text.vocabulary import vocabulary_from_json
 LANGUAGES = ("eng", "hin", "swh")
 
 
-def build(description, key):
+def build(stored, key):
+    description = stored.description
     config = Wav2Vec2Config.from_json(description["model"])
     rngs = nnx.Rngs(params=key)
-    match description["task"]:
-        case "asr":
+    match description["kind"]:
+        case "recognizer":
             return Wav2Vec2ForCTC(config, len(vocabulary_from_json(description["vocabulary"])), rngs=rngs)
-        case "lid":
+        case "identifier":
             return Wav2Vec2ForIdentification(config, description["latent"], len(description["languages"]), rngs=rngs)
-        case "pretrain":
+        case "encoder" if "quantizer" in stored.params:
             return Wav2Vec2ForPretraining(config, rngs=rngs)
     return Wav2Vec2(config, rngs=rngs)
 
 
 def run(stored, answers, **inputs):
     """The module's answer to the stored batch."""
-    model = FunctionalModel.abstract(lambda key: build(stored.description, key))
+    model = FunctionalModel.abstract(lambda key: build(stored, key))
     call = jax.jit(lambda params, *batch: model.bind(params)(*batch, **inputs))
     return call(stored.params, jnp.asarray(answers["waveforms"]), jnp.asarray(answers["lengths"]))
 
@@ -47,7 +48,7 @@ def assert_rows_equal(ours, theirs, frames):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_recogniser_with_adapters(folder, language):
+def test_recognizer_with_adapters(folder, language):
     answers = np.load(folder("ctc") / "answers.npz")
     stored = load_folder(folder("ctc"))
     rows = jnp.full(len(answers["lengths"]), LANGUAGES.index(language))
@@ -73,7 +74,7 @@ def test_some_languages_in_the_order_asked_for(folder):
         load_folder(folder("ctc"), languages=["swa"])
 
 
-def test_plain_recogniser_in_shards_and_old_files(folder, tmp_path):
+def test_plain_recognizer_in_shards_and_old_files(folder, tmp_path):
     answers = np.load(folder("ctc_plain") / "answers.npz")
     logits, frames = run(load_folder(folder("ctc_plain")), answers)
     assert_rows_equal(logits, answers["logits"], frames)
@@ -87,7 +88,7 @@ def test_plain_recogniser_in_shards_and_old_files(folder, tmp_path):
 def test_encoder(folder):
     answers = np.load(folder("encoder") / "answers.npz")
     stored = load_folder(folder("encoder"))
-    model = FunctionalModel.abstract(lambda key: build(stored.description, key))
+    model = FunctionalModel.abstract(lambda key: build(stored, key))
     encoded = jax.jit(lambda params, *batch: model.bind(params)(*batch))(
         stored.params["backbone"], jnp.asarray(answers["waveforms"]), jnp.asarray(answers["lengths"])
     )
@@ -97,7 +98,7 @@ def test_encoder(folder):
 def test_pretrained_model(folder):
     answers = np.load(folder("pretrain") / "answers.npz")
     stored = load_folder(folder("pretrain"))
-    model = FunctionalModel.abstract(lambda key: build(stored.description, key))
+    model = FunctionalModel.abstract(lambda key: build(stored, key))
 
     @jax.jit
     def run_parts(params, waveforms, lengths):

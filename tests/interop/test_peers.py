@@ -37,7 +37,7 @@ def answer(model, answers, **changes):
         return model.eval()(waveforms, attention_mask=mask.long(), **changes)
 
 
-def test_exported_recogniser_with_adapters(folder, tmp_path, quiet):
+def test_exported_recognizer_with_adapters(folder, tmp_path, quiet):
     answers = np.load(folder("ctc") / "answers.npz")
     save_folder(load_folder(folder("ctc")), tmp_path / "out")
     for language in LANGUAGES:
@@ -66,7 +66,7 @@ def test_exported_folders_answer_as_before(folder, tmp_path, quiet, name, kind, 
     )
 
 
-def test_recogniser_trained_here_is_exported(tmp_path, quiet):
+def test_recognizer_trained_here_is_exported(tmp_path, quiet):
     vocabulary = Vocabulary.from_alphabets({"eng": "abc", "swh": "abd"})
     config = Wav2Vec2Config(
         conv_dims=(8,) * 7, hidden=24, mlp=32, layers=2, heads=4, positional_kernel=16, positional_groups=4
@@ -98,9 +98,9 @@ def test_full_size(tmp_path, size):
     model = transformers.Wav2Vec2Model(config).eval()
     model.save_pretrained(tmp_path / size)
     waveform = np.random.default_rng(0).normal(size=80_000).astype(np.float32)
-    normalised = (waveform - waveform.mean()) / waveform.std()
+    normalized = (waveform - waveform.mean()) / waveform.std()
     with torch.no_grad():
-        theirs = model(torch.from_numpy(normalised)[None]).last_hidden_state.numpy()[0]
+        theirs = model(torch.from_numpy(normalized)[None]).last_hidden_state.numpy()[0]
     del model
     ours = mms_jax.load(tmp_path / size).features([waveform])[0]
     np.testing.assert_allclose(ours, theirs, atol=1e-3 * np.abs(theirs).max())

@@ -50,7 +50,7 @@ def test_a_hostile_file_is_refused_and_nothing_runs(tmp_path):
     pickle.loads(pickle.dumps(Attack(command)))
     assert (tmp_path / "owned").exists(), "the attack works where it is let"
     (tmp_path / "owned").unlink()
-    with pytest.raises(TorchFileError, match=rf"{path}: is refused: its pickle asks for .*system"):
+    with pytest.raises(TorchFileError, match=rf"{path}: is refused: its pickle refers to .*system"):
         read_torch(path)
     assert not (tmp_path / "owned").exists()
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import mms_jax
-from mms_jax.interop.keys import ConversionError, Tensor
+from mms_jax.errors import ConversionError
+from mms_jax.inference.recognizer import log_softmax
+from mms_jax.interop.keys import Tensor
 from mms_jax.interop.torch_files import read_torch
 from mms_jax.interop.torchaudio import load_state
-from mms_jax.recognizer import log_softmax
 
 
 def test_scores_are_the_pipelines(fixture_file):

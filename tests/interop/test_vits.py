@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from mms_jax.interop.keys import ConversionError, Tensor, fill
+from mms_jax.errors import ConversionError
+from mms_jax.interop.keys import Tensor, fill
 from mms_jax.interop.vits import discriminator_entries, load_folder, load_original, save_folder
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.vits.config import VitsConfig
 from mms_jax.models.vits.discriminators import Discriminators
-from mms_jax.models.vits.model import Vits, speaking_params, symbol_of_frame
+from mms_jax.models.vits.model import Vits, fold_weight_norm, symbol_of_frame
 
 FLOAT = jnp.dtype("float32")
 
@@ -29,13 +30,13 @@ def voice_folder(fixture_file):
 def speak(stored, symbols, lengths, speaker=None):
     """Everything on the way from symbols to samples, without noise; with the weights folded, as `speak` runs it."""
     config = VitsConfig.from_json(stored.description["model"])
-    model = FunctionalModel.abstract(lambda key: Vits(config, speaking=True, dtype=FLOAT, rngs=nnx.Rngs(params=key)))
+    model = FunctionalModel.abstract(lambda key: Vits(config, folded=True, dtype=FLOAT, rngs=nnx.Rngs(params=key)))
     rows, size = symbols.shape
     frames = 400
 
     @jax.jit
     def run(params):
-        voice = model.bind(speaking_params(params))
+        voice = model.bind(fold_weight_norm(params))
         embedding = voice.speaker(jnp.full(rows, speaker) if speaker is not None else None)
         text = voice.text_encoder(symbols, lengths)
         log_durations = voice.log_durations(text, embedding, jnp.zeros((rows, size, 2)))

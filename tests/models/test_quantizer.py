@@ -1,4 +1,4 @@
-"""The quantiser: hard choices forward, soft gradients backward."""
+"""The quantizer: hard choices forward, soft gradients backward."""
 
 import jax
 import jax.numpy as jnp

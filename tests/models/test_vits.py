@@ -15,8 +15,8 @@ from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.vits.config import VitsConfig, geometry
 from mms_jax.models.vits.convolution import convolve, convolve_transposed
 from mms_jax.models.vits.durations import StochasticDurationPredictor
-from mms_jax.models.vits.model import Vits, speaking_params, spread_over_frames, symbol_of_frame
-from mms_jax.models.vits.monotonic import monotonic_alignment, monotonic_alignment_twin, off_diagonal
+from mms_jax.models.vits.model import Vits, fold_weight_norm, spread_over_frames, symbol_of_frame
+from mms_jax.models.vits.monotonic import monotonic_alignment, monotonic_alignment_reference, off_diagonal
 from mms_jax.models.vits.spline import spline
 from mms_jax.models.vits.text_encoder import band_to_square, square_to_band
 
@@ -49,7 +49,7 @@ def test_published_size():
     model = FunctionalModel.abstract(lambda key: Vits(VitsConfig(), dtype=FLOAT, rngs=nnx.Rngs(params=key)))
     shapes = model.shapes()
     # As published: the generator's weight norm is folded, that of the WaveNets is not.
-    published = {**shapes, "generator": jax.eval_shape(speaking_params, shapes)["generator"]}
+    published = {**shapes, "generator": jax.eval_shape(fold_weight_norm, shapes)["generator"]}
     assert sum(leaf.size for leaf in jax.tree.leaves(published)) == 36_284_592
     for entry in entries(VitsConfig(), folded=True):  # every parameter has its tensor
         place = published
@@ -126,7 +126,7 @@ def test_prior_flow_comes_back(voice):
 
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.integers(0, 100_000), st.integers(1, 14), st.integers(0, 10))
-def test_monotonic_alignment_is_the_twins(seed, symbols, spare):
+def test_monotonic_alignment_is_the_references(seed, symbols, spare):
     rng = np.random.default_rng(seed)
     frames = symbols + spare
     scores = np.zeros((3, 26, 16), np.float32)
@@ -134,7 +134,7 @@ def test_monotonic_alignment_is_the_twins(seed, symbols, spare):
     lengths = np.asarray([[frames, symbols], [26, 16], [5, 5]])
     path = np.asarray(jax.jit(monotonic_alignment)(scores, lengths[:, 0], lengths[:, 1]))
     for row, (count, width) in enumerate(lengths):
-        np.testing.assert_array_equal(path[row, :count], monotonic_alignment_twin(scores[row, :count, :width]))
+        np.testing.assert_array_equal(path[row, :count], monotonic_alignment_reference(scores[row, :count, :width]))
         assert (path[row, count:] == -1).all()
         assert path[row, 0] == 0 and path[row, count - 1] == width - 1 and set(np.diff(path[row, :count])) <= {0, 1}
 

@@ -9,7 +9,7 @@ from flax import nnx
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.layers import scale_gradient
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
-from mms_jax.models.wav2vec2.encoder import Encoder
+from mms_jax.models.wav2vec2.encoder import TransformerEncoder
 from mms_jax.models.wav2vec2.feature_extractor import strided_windows
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.masking import Masking
@@ -193,7 +193,7 @@ def test_rematerialisation_changes_no_gradient(miniature, remat):
     mask = jnp.ones((2, 9), bool)
 
     def gradient(config):
-        structure, state = nnx.split(Encoder(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+        structure, state = nnx.split(TransformerEncoder(config, dtype=jnp.float32, rngs=nnx.Rngs(0)))
         return jax.jit(jax.grad(lambda s: jnp.sum(nnx.merge(structure, s)(x, mask) ** 2)))(state)
 
     changed = Wav2Vec2Config(**{**vars(miniature), "remat": remat})
@@ -203,7 +203,7 @@ def test_rematerialisation_changes_no_gradient(miniature, remat):
 
 
 def test_scanned_layers_equal_the_same_layers_in_a_row(miniature):
-    encoder = Encoder(miniature, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    encoder = TransformerEncoder(miniature, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (2, 9, miniature.hidden))
     mask = jnp.asarray([[True] * 9, [True] * 5 + [False] * 4])
     structure, stacked = nnx.split(encoder.layers)
@@ -217,7 +217,7 @@ def test_scanned_layers_equal_the_same_layers_in_a_row(miniature):
 
 def test_layerdrop_skips_layers(miniature):
     always = Wav2Vec2Config(**{**vars(miniature), "layerdrop": 1.0})
-    encoder = Encoder(always, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    encoder = TransformerEncoder(always, dtype=jnp.float32, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (1, 9, miniature.hidden))
     mask = jnp.ones((1, 9), bool)
     skipped = encoder.norm(x + encoder.positions(x))

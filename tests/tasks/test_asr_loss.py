@@ -1,4 +1,4 @@
-"""CTC against PyTorch's stored outputs, a NumPy twin, and the impossible cases."""
+"""CTC against PyTorch's stored outputs, a NumPy reference, and the impossible cases."""
 
 import itertools
 
@@ -36,7 +36,7 @@ def test_feasibility_counts_blanks_between_repeats(stored):
     assert not bool(ctc_feasible(jnp.asarray([0]), jnp.zeros((1, 3), int), jnp.asarray([0]))[0])
 
 
-def ctc_twin(log_probs, labels):
+def ctc_reference(log_probs, labels):
     """-log of the summed probability of every path that collapses to the labels, by enumeration."""
     total = -np.inf
     for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
@@ -52,7 +52,7 @@ def test_loss_equals_the_sum_over_all_paths(labels):
     frames, lengths = jnp.asarray([6]), jnp.asarray([len(labels)])
     padded = jnp.asarray([labels + [0] * (4 - len(labels))])
     loss = ctc_loss(jnp.asarray(logits), frames, padded, lengths, jnp.ones(1, bool))
-    expected = ctc_twin(np.asarray(jax.nn.log_softmax(logits[0, :6])), labels)
+    expected = ctc_reference(np.asarray(jax.nn.log_softmax(logits[0, :6])), labels)
     np.testing.assert_allclose(loss.sum, expected, rtol=1e-5)
 
 

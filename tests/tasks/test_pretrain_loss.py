@@ -1,4 +1,4 @@
-"""The pretraining losses against fairseq's stored outputs and a NumPy twin."""
+"""The pretraining losses against fairseq's stored outputs and a NumPy reference."""
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ def test_diversity_and_penalty_equal_fairseq(stored):
     np.testing.assert_allclose(penalty.mean(), stored["penalty"], rtol=1e-5)
 
 
-def contrastive_twin(predicted, target, negatives, valid, temperature):
+def contrastive_reference(predicted, target, negatives, valid, temperature):
     """One frame at a time, as the paper writes it; a distractor that equals the positive is left out."""
     total, correct, weight = 0.0, 0, 0
     for row in range(len(predicted)):
@@ -64,10 +64,10 @@ def random_case(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_contrastive_loss_equals_its_twin_on_padded_rows(seed):
+def test_contrastive_loss_equals_its_reference_on_padded_rows(seed):
     predicted, target, codes, negatives, valid = random_case(seed)
     loss, accuracy = losses.contrastive_loss(*map(jnp.asarray, (predicted, target, codes, negatives, valid)), 0.1)
-    total, correct, weight = contrastive_twin(predicted, target, negatives, valid, 0.1)
+    total, correct, weight = contrastive_reference(predicted, target, negatives, valid, 0.1)
     np.testing.assert_allclose(loss.sum, total, rtol=1e-4)
     assert (float(loss.weight), float(accuracy.sum)) == (weight, correct)
 

@@ -15,9 +15,10 @@ from mms_jax.models.vits.config import VitsConfig
 from mms_jax.models.vits.discriminators import Discriminators
 from mms_jax.models.vits.model import Vits
 from mms_jax.optimizers import make_optimizer, one_for_each
+from mms_jax.tasks.tts import forward
 from mms_jax.tasks.tts import loss as losses
-from mms_jax.tasks.tts.step import Randomness, TtsTask
-from mms_jax.text.voice_text import VoiceText
+from mms_jax.tasks.tts.task import TtsTask
+from mms_jax.text.voice_tokenizer import VoiceTokenizer
 from tests.interop.test_vits import formula_discriminators
 from tests.models.test_vits import SMALL, shaken
 
@@ -25,8 +26,7 @@ FLOAT = jnp.dtype("float32")
 
 
 def experiment(**changes):
-    config = default_config()
-    config.task = "tts"
+    config = default_config("tts")
     config.tts.segment = 256
     config.input.min_seconds = 0.1
     config.optimizer.learning_rate = 1e-3
@@ -41,7 +41,7 @@ def test_losses_are_the_originals(fixture_file, name):
     answers = np.load(fixture_file("vits") / name / "answers.npz")
     stored = load_folder(fixture_file("vits") / name)
     config = VitsConfig.from_json(stored.description["model"])
-    task = TtsTask(config, experiment(), FLOAT, VoiceText.from_json(stored.description["text"]))
+    task = TtsTask(experiment(), config, VoiceTokenizer.from_json(stored.description["text"]))
     frames = answers["samples"] // config.hop
     rows, symbols = answers["symbols"].shape
     batch = {
@@ -51,14 +51,16 @@ def test_losses_are_the_originals(fixture_file, name):
         "label_lengths": answers["lengths"],
         "counted": np.ones(rows, bool),
     }
-    still = Randomness(
+    still = forward.Randomness(
         jnp.zeros((rows, frames.max(), config.latent)),
         jnp.zeros((rows, symbols, 2)),
         jnp.asarray((answers["starts"] + 0.5) / (frames - 15), jnp.float32),
         None,
     )
     model = FunctionalModel.abstract(lambda key: Vits(config, dtype=FLOAT, rngs=nnx.Rngs(params=key)))
-    run = jax.jit(lambda params, batch, random: task.generate(model.bind(params), batch, random))
+    run = jax.jit(
+        lambda params, batch, random: forward.generate(model.bind(params), batch, random, segment=task.segment)
+    )
     out = run(stored.params["voice"], batch, still)
 
     for row, count in enumerate(frames):
@@ -100,8 +102,8 @@ def test_discriminator_losses_are_the_originals(fixture_file):
 @pytest.fixture(scope="module")
 def small():
     """(task, model, parameters, batch) of a small voice; the last row is padding, the one before too short."""
-    text = VoiceText.from_characters("abcdefghi", "swh")
-    task = TtsTask(SMALL, experiment(), FLOAT, text)
+    text = VoiceTokenizer.from_characters("abcdefghi", "swh")
+    task = TtsTask(experiment(), SMALL, text)
     model = FunctionalModel.abstract(task.build)
     rng = np.random.default_rng(0)
     lengths = np.asarray([900, 640, 800, 200, 0])
@@ -121,14 +123,16 @@ def small():
 def draw(small):
     """Randomness for its batch, without dropout."""
     task, _, _, batch = small
-    return jax.jit(lambda key: task.draw(batch, key, train=False))(jax.random.key(1))
+    return jax.jit(lambda key: forward.draw(task.model, batch, key, train=False))(jax.random.key(1))
 
 
 @pytest.fixture(scope="module")
 def generate(small):
     """(parameters, batch, randomness) -> Generated, compiled once for all tests."""
     task, model, *_ = small
-    return jax.jit(lambda params, batch, random: task.generate(model.bind(params).voice, batch, random))
+    return jax.jit(
+        lambda params, batch, random: forward.generate(model.bind(params).voice, batch, random, segment=task.segment)
+    )
 
 
 def test_rows_without_weight_change_nothing(small, draw, generate):
@@ -136,7 +140,7 @@ def test_rows_without_weight_change_nothing(small, draw, generate):
     everything = generate(params, batch, draw)
     np.testing.assert_array_equal(everything.counted, [True, True, True, False, False])
     some = jax.tree.map(lambda leaf: leaf[:3], {**batch})
-    alone = generate(params, some, Randomness(draw.posterior[:3], draw.durations[:3], draw.segment[:3], None))
+    alone = generate(params, some, forward.Randomness(draw.posterior[:3], draw.durations[:3], draw.segment[:3], None))
     for name, found in alone.losses.items():
         assert np.isfinite(found.sum)
         np.testing.assert_allclose(everything.losses[name].sum, found.sum, rtol=1e-4)
@@ -150,7 +154,7 @@ def test_padding_of_a_batch_changes_nothing(small, draw, generate):
         "waveforms": np.pad(batch["waveforms"], ((0, 0), (0, 700)), constant_values=0.3),
         "labels": np.pad(batch["labels"], ((0, 0), (0, 9)), constant_values=3),
     }
-    wide_draw = Randomness(
+    wide_draw = forward.Randomness(
         jnp.pad(draw.posterior, ((0, 0), (0, 43), (0, 0)), constant_values=1.0),
         jnp.pad(draw.durations, ((0, 0), (0, 9), (0, 0)), constant_values=1.0),
         draw.segment,
@@ -177,8 +181,8 @@ def test_update_is_the_two_gradients(small):
     """
     _, model, params, batch = small
     config = experiment()
-    config.tts.adversarial_from = 5
-    task = TtsTask(SMALL, config, FLOAT, small[0].vocabulary)
+    config.tts.discriminator_start_step = 5
+    task = TtsTask(config, SMALL, small[0].tokenizer)
     optimizer = one_for_each(("voice", "discriminators"), optax.sgd(1e-2))
     step = jax.jit(
         lambda params, batch, number: task.update(
@@ -190,11 +194,11 @@ def test_update_is_the_two_gradients(small):
         np.testing.assert_array_equal(ours, theirs)
     assert metrics["adversarial"].weight == metrics["discriminator"].weight == 0 < metrics["mel"].weight
     after, _, metrics = step(params, batch, 5)
-    random = task.draw(batch, jax.random.key(0))
+    random = forward.draw(task.model, batch, jax.random.key(0))
 
     def discriminators_loss(part, voice, batch, random):
         module = model.bind({"voice": voice, "discriminators": part})
-        out = task.generate(module.voice, batch, random)
+        out = forward.generate(module.voice, batch, random, segment=task.segment)
         return losses.discriminator_loss(
             module.discriminators(out.real), module.discriminators(jax.lax.stop_gradient(out.segments)), out.counted
         ).mean()
@@ -204,7 +208,7 @@ def test_update_is_the_two_gradients(small):
 
     def voice_loss(part, moved, batch, random):
         module = model.bind({"voice": part, "discriminators": moved})
-        out = task.generate(module.voice, batch, random)
+        out = forward.generate(module.voice, batch, random, segment=task.segment)
         seen_real, seen = module.discriminators(out.real), module.discriminators(out.segments)
         return (
             45 * out.losses["mel"].mean() + out.losses["kl"].mean() + out.losses["duration"].mean()
@@ -234,30 +238,32 @@ def test_the_losses_fall(small):
 
 
 def test_impossible_settings():
-    text = VoiceText.from_characters("abc", "swh")
+    text = VoiceTokenizer.from_characters("abc", "swh")
     short = experiment()
     short.input.min_seconds = 0.01
     with pytest.raises(
         ValueError, match=r"shorter than the segments of config.tts.segment=256 samples; raise it to 0.04"
     ):
-        TtsTask(SMALL, short, FLOAT, text)
+        TtsTask(short, SMALL, text)
     odd = experiment()
     odd.tts.segment = 260
     with pytest.raises(ValueError, match="must be a multiple of 16"):
-        TtsTask(SMALL, odd, FLOAT, text)
+        TtsTask(odd, SMALL, text)
     odd.tts.segment = 8192
     odd.input.min_seconds = 1.0
     with pytest.raises(ValueError, match="speaks at 22050 Hz"):
-        TtsTask(VitsConfig(rate=22_050), odd, FLOAT, text)
+        TtsTask(odd, VitsConfig(rate=22_050), text)
 
 
 def test_bfloat16_is_near(small, draw, generate):
     """Convolutions and products in bfloat16; what sums and compares stays float32."""
     task, _, params, batch = small
-    half = TtsTask(SMALL, experiment(), jnp.dtype("bfloat16"), task.vocabulary)
+    half = TtsTask(experiment(compute_dtype="bfloat16"), SMALL, task.tokenizer)
     half_model = FunctionalModel.abstract(half.build)
     whole = generate(params, batch, draw)
-    near = jax.jit(lambda *arrays: half.generate(half_model.bind(arrays[0]).voice, *arrays[1:]))(params, batch, draw)
+    near = jax.jit(
+        lambda params, *inputs: forward.generate(half_model.bind(params).voice, *inputs, segment=half.segment)
+    )(params, batch, draw)
     for name in ("mel", "kl", "duration"):
         assert near.losses[name].sum.dtype == jnp.float32
         np.testing.assert_allclose(near.losses[name].mean(), whole.losses[name].mean(), rtol=0.05)

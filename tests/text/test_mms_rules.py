@@ -1,4 +1,4 @@
-"""MMS's text rules, one by one, and romanisation."""
+"""MMS's text rules, one by one, and romanization."""
 
 import hypothesis
 import pytest
@@ -55,13 +55,13 @@ def test_sets_are_those_of_the_release():
 
 
 @hypothesis.given(st.text(max_size=60), st.sampled_from(["eng", "ara", "tha", "heb", "mon"]))
-def test_normalising_twice_changes_nothing_more(text, language):
+def test_normalizing_twice_changes_nothing_more(text, language):
     once = normalize_mms(text, language)
     assert normalize_mms(once, language) == once or "&" in text or "(" in text
     assert not (set(once) - {" "}) & (PUNCTUATION | DELETED) and once == " ".join(once.split())
 
 
-def test_romanised_pieces_are_the_word():
+def test_romanized_pieces_are_the_word():
     for word, language, letters in (
         ("привет", "rus", "privet"),
         ("καλημέρα", "ell", "kalemera"),
@@ -74,7 +74,7 @@ def test_romanised_pieces_are_the_word():
     ):
         pieces = romanize(word, language)
         assert "".join(piece for piece, _ in pieces) == word
-        assert "".join(spelt for _, spelt in pieces) == letters
+        assert "".join(spelled for _, spelled in pieces) == letters
         assert set(letters) <= ROMAN
     assert romanize("μπα", "ell") == [("μπ", "b"), ("α", "a")]
     assert len(romanize("eight", "eng")) == 5

@@ -1,4 +1,4 @@
-"""Normalisation and vocabularies."""
+"""Normalization and vocabularies."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_normalize(text, expected):
 
 
 @given(st.text())
-def test_normalising_twice_changes_nothing(text):
+def test_normalizing_twice_changes_nothing(text):
     once = normalize(text)
     assert normalize(once) == once
     assert once == once.strip() and "  " not in once
@@ -99,7 +99,7 @@ def test_readable_symbols_are_those_of_the_language_in_lower_case():
         "α": "α",
         "β": "β",
     }
-    # As in the vocabularies of MMS's aligner and of recognisers in capitals.
+    # As in the vocabularies of MMS's aligner and of recognizers in capitals.
     bank = VocabularyBank(
         {"und": ("<blank>", "<pad>", "</s>", "<unk>", "a", "i", "'"), "eng": ("<pad>", "|", "A", "B")}
     )

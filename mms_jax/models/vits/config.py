@@ -1,41 +1,44 @@
-"""The geometry of a VITS model (Kim et al. 2021), and the named ones."""
+"""The geometry of a VITS model (Kim et al. 2021), and the named geometries."""
 
 import dataclasses
 import math
 from typing import Any
 
+from mms_jax.errors import ConfigError
+from mms_jax.models.description import check_fields
+
 
 @dataclasses.dataclass(frozen=True)
 class VitsConfig:
-    """Everything that decides the shape of a voice's parameters, and how it is regularised in training.
+    """The settings that determine the shapes of a voice's parameters and its regularization in training.
 
     Attributes:
-      vocabulary: symbols that the text encoder knows.
+      vocabulary: number of symbols of the text encoder.
       hidden: width of the text encoder, the WaveNets and the stochastic duration predictor.
-      layers, heads: of the text encoder.
+      layers, heads: layers and attention heads of the text encoder.
       window: positions on either side for which attention has relative embeddings.
-      mlp, mlp_kernel: width and kernel of the text encoder's convolutional feed-forward part.
-      dropout: in the text encoder.
-      latent: width of the latent variables; even.
-      bins: of the linear spectrogram that the posterior encoder sees.
-      wavenet_kernel: of every WaveNet layer.
+      mlp, mlp_kernel: width and kernel of the text encoder's convolutional feed-forward block.
+      dropout: rate in the text encoder.
+      latent: width of the latent variables; must be even.
+      bins: frequency bins of the linear spectrogram, the input of the posterior encoder.
+      wavenet_kernel: kernel width of every WaveNet layer.
       posterior_layers, flow_layers: WaveNet layers of the posterior encoder, and of each coupling.
       flows: affine couplings of the prior.
-      stochastic_durations: durations are drawn from a flow; otherwise predicted by convolutions.
-      duration_width: of the convolutions that predict durations (not of the stochastic predictor).
-      duration_kernel, duration_dropout: of either.
-      duration_flows: spline flows of the stochastic predictor, for durations and for their posterior.
-      spline_bins, spline_bound: of its rational-quadratic splines; outside of the bound they are the identity.
-      decoder_channels: of the generator before the first upsampling, which halves them, as every other does.
+      stochastic_durations: whether durations are sampled from a flow; otherwise convolutions predict them.
+      duration_width: width of the convolutions that predict durations (not of the stochastic predictor).
+      duration_kernel, duration_dropout: kernel width and dropout rate of either predictor.
+      duration_flows: number of spline flows in the stochastic predictor, for durations and again for their posterior.
+      spline_bins, spline_bound: bins and bound of its rational-quadratic splines, the identity outside of the bound.
+      decoder_channels: channels of the generator before the first upsampling; each upsampling halves them.
       upsample_rates, upsample_kernels: of the transposed convolutions; the product of the rates is the hop.
-      resblock: HiFi-GAN's kind 1 (pairs of convolutions, the second of each not dilated) or 2 (single ones).
-      resblock_kernels, resblock_dilations: of the residual blocks after each upsampling, which are averaged.
-      speakers: that the model can tell apart; 1 for a single voice, which then has no embedding.
-      speaker_width: of the speaker embedding; 0 for a single voice.
-      discriminator_width: channels of the discriminators where they are widest; a multiple of 64.
-      periods: of the discriminators that see every p-th sample.
-      rate: samples a second.
-      noise_scale, noise_scale_duration, speaking_rate: what `speak` takes unless told otherwise.
+      resblock: HiFi-GAN's kind 1 (pairs of convolutions, the second of each not dilated) or 2 (single convolutions).
+      resblock_kernels, resblock_dilations: of the residual blocks after each upsampling, whose outputs are averaged.
+      speakers: number of speakers; a single-speaker model has no embedding.
+      speaker_width: width of the speaker embedding; 0 for a single-speaker model.
+      discriminator_width: largest number of channels in the discriminators; a multiple of 64.
+      periods: the periods p of the discriminators that take every p-th sample.
+      rate: sampling rate in Hz.
+      noise_scale, noise_scale_duration, speaking_rate: defaults for synthesis.
     """
 
     vocabulary: int = 38
@@ -76,24 +79,24 @@ class VitsConfig:
 
     def __post_init__(self):
         if len(self.upsample_rates) != len(self.upsample_kernels):
-            raise ValueError("upsample_rates and upsample_kernels must have one entry an upsampling")
+            raise ConfigError("upsample_rates and upsample_kernels must have one entry per upsampling")
         if len(self.resblock_kernels) != len(self.resblock_dilations):
-            raise ValueError("resblock_kernels and resblock_dilations must have one entry a residual block")
-        for name, whole, part in (
-            ("heads", self.hidden, self.heads),
-            ("latent halves", self.latent, 2),
-            ("discriminator_width parts", self.discriminator_width, 64),
-            ("upsamplings of decoder_channels, 2 **", self.decoder_channels, 2 ** len(self.upsample_rates)),
+            raise ConfigError("resblock_kernels and resblock_dilations must have one entry per residual block")
+        for name, value, divisor, reason in (
+            ("hidden", self.hidden, self.heads, "the attention heads"),
+            ("latent", self.latent, 2, "the halves of a coupling"),
+            ("discriminator_width", self.discriminator_width, 64, "the groups of the discriminators"),
+            ("decoder_channels", self.decoder_channels, 2 ** len(self.upsample_rates), "a halving per upsampling"),
         ):
-            if whole % part:
-                raise ValueError(f"{name}={part} must divide {whole}")
+            if value % divisor:
+                raise ConfigError(f"{name}={value} must be a multiple of {divisor}, for {reason}")
         for rate, kernel in zip(self.upsample_rates, self.upsample_kernels):
             if kernel < rate or (kernel - rate) % 2:
-                raise ValueError(f"upsample kernel {kernel} must exceed its rate {rate} by an even number")
+                raise ConfigError(f"upsample kernel {kernel} must exceed its rate {rate} by an even number")
         if self.resblock not in (1, 2):
-            raise ValueError(f"resblock={self.resblock}; choose 1 or 2")
+            raise ConfigError(f"resblock={self.resblock}; choose 1 or 2")
         if (self.speakers > 1) != bool(self.speaker_width):
-            raise ValueError("speakers > 1 and speaker_width are both given, or neither")
+            raise ConfigError("speakers > 1 and speaker_width must be given together")
 
     @property
     def hop(self) -> int:
@@ -107,7 +110,7 @@ class VitsConfig:
 
     @property
     def decoder_reach(self) -> int:
-        """Frames on either side of one that the generator hears when it makes that frame's samples."""
+        """The receptive field of the generator: frames on either side that affect a frame's samples."""
         reach, step = 3.0, 1.0  # the first convolution has a kernel of 7
         for rate, kernel in zip(self.upsample_rates, self.upsample_kernels):
             reach += step * kernel / rate / 2
@@ -125,7 +128,8 @@ class VitsConfig:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "VitsConfig":
-        """The inverse of `to_json`. Raises TypeError where a field is unknown."""
+        """The inverse of `to_json`. Raises CheckpointError for fields of a newer version."""
+        check_fields(fields, cls)
         return cls(**{name: _as_tuple(value) for name, value in fields.items()})
 
 
@@ -134,7 +138,7 @@ def _as_tuple(value: Any) -> Any:
 
 
 GEOMETRIES: dict[str, VitsConfig] = {
-    # Two cores: HiFi-GAN's V2 in width with two convolutions a residual block, as V3 has them; the rest in proportion.
+    # For two CPU cores: the width of HiFi-GAN's V2, V3's two convolutions per residual block, the rest in proportion.
     "tiny": VitsConfig(
         hidden=96,
         layers=3,
@@ -163,8 +167,9 @@ def geometry(name: str, **changes: Any) -> VitsConfig:
       **changes: fields of VitsConfig.
 
     Raises:
-      ValueError: no such name, or an impossible combination. TypeError: no such field.
+      ConfigError: the name is unknown, or the fields are inconsistent.
+      TypeError: a field is unknown.
     """
     if name not in GEOMETRIES:
-        raise ValueError(f"no geometry {name!r} for voices; there are {', '.join(GEOMETRIES)}")
+        raise ConfigError(f"no geometry {name!r} for voices; there are {', '.join(GEOMETRIES)}")
     return dataclasses.replace(GEOMETRIES[name], **changes)

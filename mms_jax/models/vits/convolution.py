@@ -10,7 +10,7 @@ from mms_jax.models.layers import strided_windows
 
 Array = jax.Array
 
-# The axes of a kernel (taps, inputs, outputs) that weight norm sums over: a length for each output, or for each input.
+# The axes of a kernel (taps, inputs, outputs) that weight norm sums over: one norm for each output, or for each input.
 OUTPUTS = (-3, -2)
 INPUTS = (-3, -1)
 
@@ -18,12 +18,12 @@ INPUTS = (-3, -1)
 class Conv(nnx.Module):
     """A convolution that keeps the length (or divides it by the stride), zero-padded on both sides.
 
-    With weight norm (Salimans & Kingma 2016) the kernel is magnitude * direction / |direction|, the norm taken for each
-    output; folded, it is one array, which computes the same and cannot be trained the same.
+    With weight norm (Salimans & Kingma 2016) the kernel is magnitude * direction / |direction|, with one norm for each
+    output. A folded kernel is a single array; it gives the same output, but its training is not equivalent.
 
     Attributes:
-      kernel: float32 (taps, inputs / groups, outputs); in its place with weight norm
-      direction: of that shape, and magnitude: (outputs,).
+      kernel: float32 (taps, inputs / groups, outputs); absent with weight norm.
+      direction, magnitude: only with weight norm: float32 of the kernel's shape, and (outputs,).
       bias: (outputs,).
     """
 
@@ -43,14 +43,15 @@ class Conv(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
-        """Makes one.
+        """Initializes the convolution.
 
         Args:
-          normed: with weight norm.
-          windowed: as one product of the kernel with the windows that outputs see. For short signals and wide kernels:
-            on CPUs XLA takes twice as long for the gradient of its own convolution, inside of `lax.scan` ten times.
-            Without dilation and groups.
-          std: of the initial kernel; 0 starts as the zero map; None for uniform within 1 / sqrt(what an output sees).
+          normed: whether to apply weight norm.
+          windowed: whether to compute it as one product of the kernel with the input windows. This suits short signals
+            and wide kernels: on CPUs the gradient of XLA's own convolution takes twice as long, and ten times as long
+            inside of `lax.scan`. Dilation and groups are not supported.
+          std: standard deviation of the initial kernel; 0 for the zero map; None for a uniform distribution within
+            1 / sqrt(taps * inputs / groups).
         """
         shape = (taps, inputs // groups, outputs)
         if std is None:
@@ -80,7 +81,7 @@ class Conv(nnx.Module):
 
 
 class ConvTranspose(nnx.Module):
-    """A transposed convolution that lengthens by `rate`. Weight norm is taken for each input, as PyTorch's dim 0 is.
+    """A transposed convolution that upsamples by `rate`. Weight norm has one norm for each input, as PyTorch's dim 0.
 
     Attributes:
       kernel: float32 (taps, inputs, outputs); or direction, and magnitude (inputs,).
@@ -107,12 +108,12 @@ class ConvTranspose(nnx.Module):
 
 
 def norm(direction: Array, axes: tuple[int, int]) -> Array:
-    """The length of a kernel over some axes."""
+    """The Euclidean norm of a kernel over two axes."""
     return jnp.sqrt(jnp.sum(direction**2, axis=axes))
 
 
 def fold(direction: Array, magnitude: Array, axes: tuple[int, int]) -> Array:
-    """The kernel that weight norm stands for; `axes` are those that `norm` was taken over. Axes in front are kept."""
+    """The kernel of a weight-normalized convolution; `axes` are those of the norm. Leading axes are kept."""
     scale = magnitude / norm(direction, axes)
     return direction * jnp.expand_dims(scale, axes)
 
@@ -123,8 +124,8 @@ def convolve(x: Array, kernel: Array, dilation: int = 1, stride: int = 1, groups
     Args:
       x: (batch, time, inputs).
       kernel: (taps, inputs / groups, outputs), taps odd.
-      dilation, stride: in steps of time.
-      groups: divide inputs and outputs; there is no dilation with them, unless every channel is its own group.
+      dilation, stride: in time steps.
+      groups: must divide inputs and outputs; with groups, dilation requires that every channel is its own group.
 
     Returns:
       (batch, ceil(time / stride), outputs).
@@ -147,9 +148,9 @@ def _windows(x: Array, taps: int, stride: int) -> Array:
 
 
 def _convolve_grouped(x: Array, kernel: Array, stride: int, groups: int) -> Array:
-    """With the stride's steps side by side as channels of their group, so that it is a convolution without stride.
+    """Folds the stride into the channels of each group, which leaves a convolution with stride 1.
 
-    On CPUs XLA takes half as long for that, and a tenth for its gradient in x.
+    On CPUs XLA takes half as long for it, and a tenth as long for its gradient with respect to x.
     """
     taps, inputs, outputs = kernel.shape
     batch, time, _ = x.shape
@@ -162,7 +163,7 @@ def _convolve_grouped(x: Array, kernel: Array, stride: int, groups: int) -> Arra
 
 
 def _slide(x: Array, kernel: Array) -> Array:
-    """A convolution, not padded, without stride; in as many groups as x has the kernel's inputs."""
+    """An unpadded convolution with stride 1; the kernel's inputs determine the number of groups."""
     return jax.lax.conv_general_dilated(
         x, kernel, (1,), "VALID", feature_group_count=x.shape[-1] // kernel.shape[1],
         dimension_numbers=("NWC", "WIO", "NWC"),
@@ -170,7 +171,7 @@ def _slide(x: Array, kernel: Array) -> Array:
 
 
 def _slide_backward(kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """The kernel's gradient as a product for each tap and group: on CPUs XLA's own takes 5 to 100 times as long."""
+    """Computes the kernel's gradient by a product per tap and group: on CPUs XLA's own takes 5 to 100 times as long."""
     x, kernel = kept
     taps, inputs, _ = kernel.shape
     batch, time, _ = x.shape
@@ -193,7 +194,7 @@ def _convolve_depthwise(x: Array, kernel: Array, dilation: int, pad: int) -> Arr
 
 
 def convolve_transposed(x: Array, kernel: Array, rate: int) -> Array:
-    """A transposed convolution whose output is exactly `rate` times as long: one matrix product, then overlap and add.
+    """A transposed convolution whose output is exactly `rate` times as long: one matrix product, then overlap-add.
 
     Args:
       x: (batch, time, inputs).

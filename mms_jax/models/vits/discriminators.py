@@ -1,4 +1,4 @@
-"""HiFi-GAN's discriminators: one looks at the samples as they are, the others at every p-th (Kong et al. 2020, 2.3)."""
+"""HiFi-GAN's discriminators: one takes all samples, the others every p-th sample (Kong et al. 2020, section 2.3)."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ Array = jax.Array
 
 
 class _Stack(nnx.Module):
-    """Convolutions with leaky ReLU, and a last one without, which scores."""
+    """Convolutions with leaky ReLU, and a last one without it, whose outputs are the scores."""
 
     def __init__(self, layers: list[dict], last_taps: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.convs = nnx.List([Conv(**layer, normed=True, dtype=dtype, rngs=rngs) for layer in layers])
@@ -28,13 +28,13 @@ class _Stack(nnx.Module):
 
 
 class Discriminators(nnx.Module):
-    """All of them: what each thinks of a waveform, and what it saw on the way."""
+    """All discriminators; each returns its features and scores for a waveform."""
 
     def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         width = config.discriminator_width
         widths = (1, width // 64, width // 16, width // 4, width, width, width)
         scale = [
-            # The strided ones see four inputs a group.
+            # The strided convolutions have four inputs per group.
             {"inputs": inputs, "outputs": outputs, "taps": taps, "stride": stride,
              "groups": max(1, inputs // 4) if stride > 1 else 1, "windowed": stride == 1}
             for inputs, outputs, taps, stride in zip(widths, widths[1:], (15, 41, 41, 41, 41, 5), (1, 4, 4, 4, 4, 1))
@@ -49,18 +49,18 @@ class Discriminators(nnx.Module):
         self.config = config
 
     def __call__(self, waveforms: Array) -> list[list[Array]]:
-        """Looks at waveforms.
+        """Scores waveforms.
 
         Args:
           waveforms: (batch, samples).
 
         Returns:
-          For each discriminator its features and, last, its scores, each (batch, anything): 1 is for real speech.
+          For each discriminator its features and, last, its scores, each (batch, any size); 1 stands for real speech.
         """
         rows = len(waveforms)
         seen = [self.scale(waveforms[:, :, None])]
         for period, stack in zip(self.config.periods, self.periods):
-            # Every column of the folded waveform is a row of its own, since kernels are one column wide.
+            # Each column of the folded waveform becomes a row of the batch, since kernels are one column wide.
             x = jnp.pad(waveforms, ((0, 0), (0, -waveforms.shape[1] % period)), mode="reflect")
             x = x.reshape(rows, -1, period).transpose(0, 2, 1).reshape(rows * period, -1, 1)
             seen.append(stack(x))

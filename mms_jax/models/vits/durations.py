@@ -1,6 +1,6 @@
-"""How many frames each symbol lasts: drawn from a flow (Kim et al. 2021, section 2.2.2), or predicted.
+"""The duration of each symbol in frames: sampled from a flow (Kim et al. 2021, section 2.2.2), or predicted.
 
-All of it computes in float32: log-determinants are sums of small differences.
+All computations are in float32, since log-determinants are sums of small differences.
 """
 
 import math
@@ -21,7 +21,7 @@ SEPARABLE_LAYERS = 3
 
 
 class _SeparableConvs(nnx.Module):
-    """Three residual layers of depthwise convolution (dilated 1, 3, 9) and mixing of channels."""
+    """Three residual layers of depthwise (dilations 1, 3, 9) and pointwise convolution."""
 
     def __init__(self, width: int, kernel: int, *, rngs: nnx.Rngs):
         def layers(make):
@@ -46,7 +46,7 @@ class _SeparableConvs(nnx.Module):
 
 
 class _SplineCoupling(nnx.Module):
-    """Bends the second of two channels by a spline that depends on the first and on the condition."""
+    """Transforms the second of two channels by a spline that depends on the first and on the condition."""
 
     def __init__(self, config: VitsConfig, *, rngs: nnx.Rngs):
         width, bins = config.hidden, config.spline_bins
@@ -89,13 +89,13 @@ class _SplineFlow(nnx.Module):
 
         x = jnp.where(real, self.shift[...] + jnp.exp(self.log_scale[...]) * x, 0.0)
         total = jnp.sum(jnp.where(real, self.log_scale[...], 0.0), axis=(1, 2))
-        # Unrolled: what is element-wise here takes twice as long in a loop on CPUs.
+        # The scan is unrolled, because element-wise operations take twice as long in a loop on CPUs.
         return jax.lax.scan(body, (x, total), stacked, unroll=True)[0]
 
     def inverse(self, x: Array, mask: Array, condition: Array) -> Array:
-        """Back to durations, in the first channel.
+        """Maps noise back to log durations, in the first channel.
 
-        The coupling next to the affine map is passed over: it only touches the second channel (as in the original).
+        The coupling next to the affine map is skipped, as in the original: it changes only the second channel.
         """
         structure, stacked = nnx.split(self.couplings)
 
@@ -107,7 +107,7 @@ class _SplineFlow(nnx.Module):
 
 
 class StochasticDurationPredictor(nnx.Module):
-    """A distribution over durations, by variational dequantisation and a flow."""
+    """A distribution over durations, modeled by a flow with variational dequantization."""
 
     def __init__(self, config: VitsConfig, *, rngs: nnx.Rngs):
         width, kernel = config.hidden, config.duration_kernel
@@ -140,7 +140,7 @@ class StochasticDurationPredictor(nnx.Module):
           noise: float32 (batch, symbols, 2), standard normal times the noise scale.
 
         Returns:
-          float32 (batch, symbols): log of frames, 0 where masked.
+          float32 (batch, symbols): log of the number of frames, 0 where masked.
         """
         return self.flow.inverse(noise, mask, self._condition(hidden, mask, speaker, None))[..., 0]
 
@@ -153,13 +153,13 @@ class StochasticDurationPredictor(nnx.Module):
         noise: Array,
         key: Array | None = None,
     ) -> Array:
-        """An upper bound of -log p(durations | text), equation 7 of the paper.
+        """An upper bound on -log p(durations | text), equation 7 of the paper.
 
         Args:
           hidden, mask, speaker: as for `sample`. No gradient flows into `hidden` or `speaker`.
           durations: float32 (batch, symbols), frames; 0 where masked.
           noise: float32 (batch, symbols, 2), standard normal.
-          key: turns dropout on.
+          key: random key that enables dropout.
 
         Returns:
           float32 (batch,), in nats, summed over symbols.
@@ -193,7 +193,7 @@ def _log_normal(x: Array, mask: Array) -> Array:
 
 
 class DurationPredictor(nnx.Module):
-    """log durations by two convolutions (FastSpeech's), without noise."""
+    """A deterministic predictor of log durations with two convolutions, as in FastSpeech."""
 
     def __init__(self, config: VitsConfig, *, rngs: nnx.Rngs):
         width, kernel = config.duration_width, config.duration_kernel
@@ -211,10 +211,10 @@ class DurationPredictor(nnx.Module):
 
         Args:
           hidden, mask, speaker: as for StochasticDurationPredictor. No gradient flows into them.
-          key: turns dropout on.
+          key: random key that enables dropout.
 
         Returns:
-          float32 (batch, symbols): log of frames, 0 where masked.
+          float32 (batch, symbols): log of the number of frames, 0 where masked.
         """
         first_key, second_key = split_key(key, 2)
         real = mask[:, :, None]

@@ -1,4 +1,4 @@
-"""The prior's normalising flow: volume-preserving couplings, so that its log-determinant is 0."""
+"""The prior's normalizing flow: volume-preserving couplings, so that its log-determinant is 0."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ Array = jax.Array
 
 
 class _Coupling(nnx.Module):
-    """How far the second half is shifted, seen from the first (Dinh et al. 2017, with the scale left out)."""
+    """The shift of the second half of the channels, given the first (Dinh et al. 2017, without the scale)."""
 
     def __init__(self, config: VitsConfig, *, normed: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         half = config.latent // 2

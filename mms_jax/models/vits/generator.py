@@ -41,7 +41,7 @@ class _ResidualBlock(nnx.Module):
 
 
 class Generator(nnx.Module):
-    """Convolution, then upsamplings each followed by the mean of several residual blocks, convolution, tanh."""
+    """A convolution, upsamplings each followed by the mean of several residual blocks, a convolution and tanh."""
 
     def __init__(self, config: VitsConfig, *, normed: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         width = config.decoder_channels
@@ -63,13 +63,13 @@ class Generator(nnx.Module):
     def __call__(
         self, latents: Array, speaker: Array | None = None, *, begin: Array | None = None, end: Array | None = None
     ) -> Array:
-        """Generates.
+        """Generates waveforms.
 
         Args:
-          latents: (batch, frames, latent), 0 where not real.
+          latents: (batch, frames, latent), 0 for padded frames.
           speaker: (batch, 1, speaker_width) or None.
-          begin, end: int (batch,), the first real frame, and the one after the last. Beyond them every convolution
-            sees zeros, as it would if the frames in between were all there is. None where all are real.
+          begin, end: int (batch,), the first real frame, and the one after the last. Outside of them, every
+            convolution has zeros as input, as if there were no other frames. None if all frames are real.
 
         Returns:
           float32 (batch, frames * hop), in [-1, 1].
@@ -96,7 +96,7 @@ def _activate(x: Array, real: Array | None, slope: float = SLOPE) -> Array:
 
 
 def _real(size: int, step: int, begin: Array | None, end: Array | None) -> Array | None:
-    """bool (batch, size, 1): which positions, `step` a frame, belong to real frames."""
+    """bool (batch, size, 1): True for positions, `step` per frame, that belong to real frames."""
     if begin is None or end is None:
         return None
     position = jnp.arange(size)

@@ -1,4 +1,4 @@
-"""VITS: text to waveform in one model (Kim et al. 2021)."""
+"""VITS, an end-to-end text-to-speech model (Kim et al. 2021)."""
 
 import math
 
@@ -20,35 +20,36 @@ Array = jax.Array
 
 
 class Vits(nnx.Module):
-    """A voice, or several. The methods are the steps of speaking, in order."""
+    """A model of one or more speakers. Its methods are the steps of synthesis, in order."""
 
-    def __init__(self, config: VitsConfig, *, speaking: bool = False, dtype: jnp.dtype, rngs: nnx.Rngs):
-        """Makes one.
+    def __init__(self, config: VitsConfig, *, folded: bool = False, dtype: jnp.dtype, rngs: nnx.Rngs):
+        """Builds the model.
 
         Args:
           config: its geometry.
-          speaking: only what speaks, weight norm folded: the parameters of `speaking_params`.
-          dtype: in which convolutions and matrix products compute. Durations, the flow's sums, spectrograms and losses
-            are float32 whatever it is.
-          rngs: of the initial parameters.
+          folded: whether to build it for inference, without weight norm and posterior encoder, for the parameters that
+            `fold_weight_norm` returns.
+          dtype: compute dtype of convolutions and matrix products. Durations, the flow's sums, spectrograms and losses
+            are always float32.
+          rngs: random streams for the initial parameters.
         """
         self.text_encoder = TextEncoder(config, dtype=dtype, rngs=rngs)
-        self.flow = Flow(config, normed=not speaking, dtype=dtype, rngs=rngs)
+        self.flow = Flow(config, normed=not folded, dtype=dtype, rngs=rngs)
         predictor = StochasticDurationPredictor if config.stochastic_durations else DurationPredictor
         self.durations = predictor(config, rngs=rngs)
-        self.generator = Generator(config, normed=not speaking, dtype=dtype, rngs=rngs)
-        if not speaking:
+        self.generator = Generator(config, normed=not folded, dtype=dtype, rngs=rngs)
+        if not folded:
             self.posterior = PosteriorEncoder(config, normed=True, dtype=dtype, rngs=rngs)
         if config.speaker_width:
             self.speakers = nnx.Param(jax.random.normal(rngs.params(), (config.speakers, config.speaker_width)))
         self.config = config
 
     def speaker(self, number: Array | None) -> Array | None:
-        """int (batch,) -> its embedding (batch, 1, speaker_width); None for a model of one voice."""
+        """Speaker numbers, int (batch,) -> embeddings (batch, 1, speaker_width); None for a single-speaker model."""
         return self.speakers[...][number][:, None] if self.config.speaker_width else None
 
     def log_durations(self, text: TextEncoding, speaker: Array | None, noise: Array) -> Array:
-        """How long each symbol lasts.
+        """The log duration of each symbol.
 
         Args:
           text: from `text_encoder`.
@@ -57,19 +58,19 @@ class Vits(nnx.Module):
             stochastic.
 
         Returns:
-          float32 (batch, symbols): log of frames.
+          float32 (batch, symbols): log of the number of frames.
         """
         if isinstance(self.durations, StochasticDurationPredictor):
             return self.durations.sample(text.hidden, text.mask, speaker, noise)
         return self.durations(text.hidden, text.mask, speaker)
 
     def draw_durations(self, text: TextEncoding, speaker: Array | None, noise: Array, scale: Array | float) -> Array:
-        """Whole frames of each symbol, int32 (batch, symbols): as `log_durations`, times `scale`, rounded up."""
+        """The number of frames of each symbol, int32 (batch, symbols): exp(`log_durations`) * `scale`, rounded up."""
         frames = jnp.ceil(jnp.exp(self.log_durations(text, speaker, noise)) * scale)
         return jnp.where(text.mask, frames, 0.0).astype(jnp.int32)
 
     def latents(self, mean: Array, log_std: Array, symbol: Array, speaker: Array | None, noise: Array) -> Array:
-        """Draws from the prior and maps to the generator's space.
+        """Samples latent frames from the prior and maps them to the generator's input space.
 
         Args:
           mean, log_std: float32 (batch, symbols, latent), of the prior.
@@ -85,7 +86,7 @@ class Vits(nnx.Module):
 
 
 class AdversarialVits(nnx.Module):
-    """What is trained: a voice and those who tell it from real speech."""
+    """The modules that are trained together: a voice and its discriminators."""
 
     def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.voice = Vits(config, dtype=dtype, rngs=rngs)
@@ -93,29 +94,29 @@ class AdversarialVits(nnx.Module):
 
 
 def spread_over_frames(values: Array, symbol: Array) -> Array:
-    """Gives each frame what its symbol has, as a product with a matrix of zeros and ones, whose gradient is one too.
+    """Copies the values of each symbol to its frames by a product with a one-hot matrix; the gradient is a product too.
 
     Args:
       values: float32 (batch, symbols, width).
-      symbol: int (batch, frames), which symbol each frame says; -1 for none.
+      symbol: int (batch, frames), the symbol of each frame; -1 for none.
 
     Returns:
       float32 (batch, frames, width); 0 where there is no symbol.
     """
     chosen = jax.nn.one_hot(symbol, values.shape[1], dtype=values.dtype)
-    # The highest precision: accelerators would round the values otherwise.
+    # At a lower precision, accelerators would round the values.
     return jnp.einsum("bfs,bsw->bfw", chosen, values, precision=jax.lax.Precision.HIGHEST)
 
 
 def symbol_of_frame(durations: Array, frames: int) -> Array:
-    """Which symbol each frame says.
+    """The symbol of each frame.
 
     Args:
       durations: int (batch, symbols), frames of each symbol; 0 for padding.
-      frames: how many to return.
+      frames: number of frames to return.
 
     Returns:
-      int (batch, frames); -1 behind the last.
+      int (batch, frames); -1 after the last symbol.
     """
     ends = jnp.cumsum(durations, axis=1)
     position = jnp.arange(frames)
@@ -123,8 +124,8 @@ def symbol_of_frame(durations: Array, frames: int) -> Array:
     return jnp.where(position < ends[:, -1:], number, -1)
 
 
-def speaking_params(params: Params) -> Params:
-    """The parameters of `Vits(config, speaking=True)` from those of a trained voice: weight norm folded."""
+def fold_weight_norm(params: Params) -> Params:
+    """Folds weight norm: the parameters of `Vits(config, folded=True)` from those of a trained voice."""
     return _folded({name: part for name, part in params.items() if name != "posterior"})
 
 

@@ -1,4 +1,4 @@
-"""Monotonic alignment search (Kim et al. 2020, algorithm 1): the best way to give every frame a symbol, in order."""
+"""Monotonic alignment search (Kim et al. 2020, algorithm 1): the best assignment of frames to symbols, in order."""
 
 import jax
 import jax.numpy as jnp
@@ -10,23 +10,24 @@ Array = jax.Array
 def monotonic_alignment(scores: Array, frames: Array, symbols: Array) -> Array:
     """The path of highest total score that begins at the first symbol, ends at the last, and skips none.
 
-    One scan over frames for the whole batch, and one back; compiled, differentiable nowhere.
+    Two compiled scans over frames, one forward and one backward, serve the whole batch. No gradient flows through them.
 
     Args:
-      scores: float32 (batch, frames, symbols), of each frame saying each symbol.
-      frames, symbols: int (batch,), real ones of each row, 1 <= symbols <= frames. Other rows get a path of no use.
+      scores: float32 (batch, frames, symbols), the score of each symbol at each frame.
+      frames, symbols: int (batch,), numbers of real ones in each row, 1 <= symbols <= frames. The path of any other row
+        is undefined.
 
     Returns:
-      int32 (batch, frames): the symbol of each frame; -1 behind the last real one.
+      int32 (batch, frames): the symbol of each frame; -1 after the last real frame.
     """
     scores = jax.lax.stop_gradient(scores)
     batch, size, width = scores.shape
-    # At the first frame only the first symbol can have been reached.
+    # At the first frame, only the first symbol is reachable.
     start = jnp.full((batch, width), -jnp.inf).at[:, 0].set(scores[:, 0, 0])
 
     def forward(best: Array, frame: Array) -> tuple[Array, Array]:
         stepped = jnp.pad(best[:, :-1], ((0, 0), (1, 0)), constant_values=-jnp.inf)
-        # Frames are picked out one by one: to turn the scores so that they come first costs more than the search.
+        # Frames are sliced one by one: transposing the scores to put frames first costs more than the search.
         score = jax.lax.dynamic_index_in_dim(scores, frame, axis=1, keepdims=False)
         return jnp.maximum(stepped, best) + score, stepped > best
 
@@ -44,22 +45,22 @@ def monotonic_alignment(scores: Array, frames: Array, symbols: Array) -> Array:
 
 
 def off_diagonal(frames: Array, symbols: Array, size: int, width: int) -> Array:
-    """How far from an even pace it is for each frame to say each symbol.
+    """The signed distance of each frame and symbol from the diagonal, on which all symbols last equally long.
 
     Args:
-      frames, symbols: int (batch,), real ones of each row.
+      frames, symbols: int (batch,), numbers of real ones in each row.
       size, width: frames and symbols of the batch, padding included.
 
     Returns:
-      float32 (batch, size, width), in symbols: 0 where all symbols last equally long.
+      float32 (batch, size, width), in symbols: 0 on the diagonal.
     """
     pace = symbols / jnp.maximum(frames, 1)
     reached = (jnp.arange(size) + 0.5)[None, :, None] * pace[:, None, None]
     return jnp.arange(width) + 0.5 - reached
 
 
-def monotonic_alignment_twin(scores: np.ndarray) -> np.ndarray:
-    """The same for one row without padding, written to be read; tests hold the search to it.
+def monotonic_alignment_reference(scores: np.ndarray) -> np.ndarray:
+    """The same search for one row without padding, written for clarity; tests compare the compiled search with it.
 
     Args:
       scores: (frames, symbols), symbols <= frames.

@@ -1,4 +1,4 @@
-"""The posterior encoder: what latent frames a recording stands for. Training only."""
+"""The posterior encoder, which maps a recording to latent frames; only training uses it."""
 
 import jax
 import jax.numpy as jnp

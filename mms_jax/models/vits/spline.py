@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 Array = jax.Array
 
-MIN_SIZE = 1e-3  # of a bin, relative to all of them
+MIN_SIZE = 1e-3  # of a bin, as a share of the interval
 MIN_SLOPE = 1e-3
 
 
@@ -21,7 +21,7 @@ def spline(
       widths, heights: (*x.shape, bins), before softmax: the sizes of the bins.
       slopes: (*x.shape, bins - 1), before softplus: the derivatives at the inner knots; at the outer ones it is 1.
       bound: half the width of the interval.
-      inverse: maps back.
+      inverse: whether to apply the inverse map.
 
     Returns:
       y of the shape of x, and log |dy/dx|.
@@ -34,7 +34,7 @@ def spline(
     derivatives = MIN_SLOPE + jax.nn.softplus(jnp.concatenate([ends, slopes, ends], axis=-1))
 
     knots = knots_y if inverse else knots_x
-    # One-hot sums instead of gathers, which cost more in a backward pass.
+    # One-hot sums replace gathers, which are slower in a backward pass.
     bins = widths.shape[-1]
     number = jnp.clip(jnp.sum(at[..., None] >= knots, axis=-1) - 1, 0, bins - 1)
     chosen = jax.nn.one_hot(number, bins, dtype=x.dtype)
@@ -53,7 +53,7 @@ def spline(
         a = height * (steepness - first) + above * bend
         b = height * first - above * bend
         c = -steepness * above
-        # The form of the root that stays exact where a vanishes (equation 25 onwards).
+        # This form of the root stays accurate where a vanishes (equation 25 onward).
         theta = jnp.clip(2.0 * c / (-b - jnp.sqrt(jnp.maximum(b**2 - 4.0 * a * c, 0.0))), 0.0, 1.0)
         y = theta * width + left
     else:
@@ -67,7 +67,7 @@ def spline(
 
 
 def _denominator(steepness: Array, slopes: Array, theta: Array) -> Array:
-    """Equation 4's, as a sum of positive terms, so that nothing cancels."""
+    """The denominator of equation 4 as a sum of positive terms, which avoids cancellation."""
     inner = theta * (1 - theta)
     return steepness * (1 - 2.0 * inner) + slopes * inner
 

@@ -1,4 +1,4 @@
-"""The text encoder: a Transformer with relative positions near the diagonal (Shaw et al. 2018), norms after each part."""
+"""The text encoder: a post-norm Transformer with relative positions near the diagonal (Shaw et al. 2018)."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ Array = jax.Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TextEncoding:
-    """What the text encoder says of a batch of texts.
+    """Outputs of the text encoder for a batch of texts.
 
     Attributes:
       hidden: float32 (batch, symbols, hidden).
@@ -32,7 +32,7 @@ class TextEncoding:
 
 
 class _RelativeAttention(nnx.Module):
-    """Self-attention in which near positions also have keys and values of their distance, shared by the heads."""
+    """Self-attention with additional keys and values for the distance of near positions, shared by the heads."""
 
     def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         hidden, width = config.hidden, config.hidden // config.heads
@@ -72,14 +72,14 @@ def band_to_square(band: Array) -> Array:
       (..., time, time).
     """
     *lead, time, size = band.shape
-    # Rows that are one longer than they are read back shift by one to the right each.
+    # Each row is written with one element more than it is read with, so row i moves to the right by i.
     padded = jnp.pad(band, [(0, 0)] * (band.ndim - 1) + [(0, time)])
     skewed = padded.reshape(*lead, -1)[..., : time * (time + size - 1)].reshape(*lead, time, time + size - 1)
     return skewed[..., size // 2 : size // 2 + time]
 
 
 def square_to_band(square: Array, window: int) -> Array:
-    """The inverse: out[..., i, r] = square[..., i, i + r - window], 0 beyond the edges.
+    """The inverse of `band_to_square`: out[..., i, r] = square[..., i, i + r - window], 0 beyond the edges.
 
     Args:
       square: (..., time, time).
@@ -94,7 +94,7 @@ def square_to_band(square: Array, window: int) -> Array:
     return flat.reshape(*lead, time, time + 2 * window + 1)[..., : 2 * window + 1]
 
 
-class _Layer(nnx.Module):
+class _TextEncoderLayer(nnx.Module):
     """norm(x + attention(x)), then norm(x + two convolutions of x with a ReLU between)."""
 
     def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -122,20 +122,20 @@ class TextEncoder(nnx.Module):
         std = 1.0 / math.sqrt(config.hidden)
         self.embedding = nnx.Param(std * jax.random.normal(rngs.params(), (config.vocabulary, config.hidden)))
 
-        def make_layer(key: Array) -> _Layer:
-            return _Layer(config, dtype=dtype, rngs=nnx.Rngs(params=key))
+        def make_layer(key: Array) -> _TextEncoderLayer:
+            return _TextEncoderLayer(config, dtype=dtype, rngs=nnx.Rngs(params=key))
 
         self.layers = nnx.vmap(make_layer)(jax.random.split(rngs.params(), config.layers))
         self.out = Conv(config.hidden, 2 * config.latent, dtype=dtype, rngs=rngs)
         self.config, self.dtype = config, dtype
 
     def __call__(self, symbols: Array, lengths: Array, key: Array | None = None) -> TextEncoding:
-        """Encodes.
+        """Encodes a batch.
 
         Args:
-          symbols: int (batch, symbols), right-padded with anything.
-          lengths: int (batch,).
-          key: turns dropout on.
+          symbols: int (batch, symbols), right-padded with arbitrary values.
+          lengths: int (batch,), number of real symbols in each row.
+          key: random key that enables dropout.
         """
         mask = length_mask(lengths, symbols.shape[1])
         real = mask[:, :, None]

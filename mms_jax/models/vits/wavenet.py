@@ -1,4 +1,4 @@
-"""WaveNet without dilation, the body of posterior encoder and couplings."""
+"""WaveNet without dilation, the core of the posterior encoder and of the couplings."""
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ from mms_jax.models.vits.convolution import Conv
 Array = jax.Array
 
 
-class _Layer(nnx.Module):
-    """One gated convolution: what goes on to the next layer, and what is summed as output, side by side."""
+class _WaveNetLayer(nnx.Module):
+    """One gated convolution; its residual and skip outputs are concatenated along the channels."""
 
     def __init__(self, width: int, kernel: int, outputs: int, *, normed: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.gated = Conv(width, 2 * width, kernel, normed=normed, windowed=True, dtype=dtype, rngs=rngs)
@@ -25,28 +25,28 @@ class _Layer(nnx.Module):
 class WaveNet(nnx.Module):
     """`layers` gated convolutions with residual and skip connections.
 
-    All layers but the last, which has no residual, are one stacked module under `lax.scan`.
+    All layers but the last, which has no residual output, form one stacked module under `lax.scan`.
     """
 
     def __init__(self, config: VitsConfig, layers: int, *, normed: bool, dtype: jnp.dtype, rngs: nnx.Rngs):
         width, kernel = config.hidden, config.wavenet_kernel
 
-        def make_layer(key: Array) -> _Layer:
-            return _Layer(width, kernel, 2 * width, normed=normed, dtype=dtype, rngs=nnx.Rngs(params=key))
+        def make_layer(key: Array) -> _WaveNetLayer:
+            return _WaveNetLayer(width, kernel, 2 * width, normed=normed, dtype=dtype, rngs=nnx.Rngs(params=key))
 
         self.layers = nnx.vmap(make_layer)(jax.random.split(rngs.params(), layers - 1))
-        self.last = _Layer(width, kernel, width, normed=normed, dtype=dtype, rngs=rngs)
+        self.last = _WaveNetLayer(width, kernel, width, normed=normed, dtype=dtype, rngs=rngs)
         if config.speaker_width:
             self.speaker = Conv(config.speaker_width, 2 * width * layers, normed=normed, dtype=dtype, rngs=rngs)
         self.width, self.count, self.conditioned = width, layers, bool(config.speaker_width)
 
     def __call__(self, x: Array, mask: Array, speaker: Array | None) -> Array:
-        """Runs it.
+        """Applies all layers.
 
         Args:
           x: (batch, time, hidden), zero where masked.
           mask: bool (batch, time), True for real positions.
-          speaker: (batch, 1, speaker_width), or None for a model of one voice.
+          speaker: (batch, 1, speaker_width), or None for a single-speaker model.
 
         Returns:
           (batch, time, hidden), zero where masked.

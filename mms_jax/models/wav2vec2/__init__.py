@@ -1,1 +1,1 @@
-"""wav2vec 2.0 with layer-norm extractor and pre-norm encoder, the backbone of every MMS model."""
+"""wav2vec 2.0 with a layer-norm feature extractor and a pre-norm encoder, the backbone of every MMS model."""

@@ -25,7 +25,7 @@ class AdapterBank(nnx.Module):
         self.bias = nnx.Param(jnp.zeros((languages, hidden)))
         self.down = nnx.Param(jax.random.normal(rngs.params(), (languages, hidden, width)) / math.sqrt(hidden))
         self.down_bias = nnx.Param(jnp.zeros((languages, width)))
-        # Fresh adapters change nothing.
+        # A newly initialized adapter is the identity.
         self.up = nnx.Param(jnp.zeros((languages, width, hidden)))
         self.up_bias = nnx.Param(jnp.zeros((languages, hidden)))
         self.dtype = dtype
@@ -37,8 +37,8 @@ class AdapterBank(nnx.Module):
             return bank[...][language].astype(self.dtype)
 
         wide = x.astype(jnp.float32)
-        centred = wide - wide.mean(axis=-1, keepdims=True)
-        normed = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + NORM_EPSILON)
+        centered = wide - wide.mean(axis=-1, keepdims=True)
+        normed = centered * jax.lax.rsqrt(jnp.mean(centered**2, axis=-1, keepdims=True) + NORM_EPSILON)
         y = normed.astype(self.dtype) * of_row(self.scale)[:, None] + of_row(self.bias)[:, None]
         y = jnp.einsum("bth,bhw->btw", y, of_row(self.down)) + of_row(self.down_bias)[:, None]
         y = jnp.einsum("btw,bwh->bth", jax.nn.relu(y), of_row(self.up)) + of_row(self.up_bias)[:, None]

@@ -1,38 +1,41 @@
-"""The geometry of a wav2vec 2.0 model, and the named ones."""
+"""The geometry of a wav2vec 2.0 model, and the named geometries."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
 
+from mms_jax.errors import ConfigError
+from mms_jax.models.description import check_fields
+
 
 @dataclasses.dataclass(frozen=True)
 class Wav2Vec2Config:
-    """Everything that decides the shape of a model's parameters, and how it is regularised in training.
+    """The settings that determine the shapes of a model's parameters and its regularization in training.
 
     Attributes:
-      conv_dims, conv_kernels, conv_strides: the extractor's convolutions, first to last.
+      conv_dims, conv_kernels, conv_strides: channels, kernels and strides of the extractor's convolutions, in order.
       hidden: width of the encoder.
-      mlp: width inside a layer's feed-forward part.
+      mlp: inner width of a layer's feed-forward block.
       layers: number of encoder layers.
-      heads: attention heads; divide `hidden`.
-      positional_kernel, positional_groups: of the positional convolution.
-      quantized: width of a quantised target, all codebooks together.
-      projected: width in which predictions and targets are compared.
+      heads: number of attention heads; must divide `hidden`.
+      positional_kernel, positional_groups: kernel width and groups of the positional convolution.
+      quantized: width of a quantized target, all codebooks together.
+      projected: width of the space in which predictions and targets are compared.
       codebooks, codes: number of codebooks, and entries in each.
-      adapter_width: inner width of the language adapters; 0 for a model without.
-      adapter_languages: how many languages the banks of adapters and heads hold.
+      adapter_width: inner width of the language adapters; 0 for a model without adapters.
+      adapter_languages: number of languages in the banks of adapters and heads.
       init_std: standard deviation of the encoder's initial weights; None for 1/sqrt(inputs), which suits small widths.
-      dropout: after the positional convolution, the attention and the feed-forward part, and before a CTC head.
-      activation_dropout: inside the feed-forward part.
-      feature_dropout: on the features before they are quantised.
+      dropout: rate after the positional convolution, the attention and the feed-forward block, and before a CTC head.
+      activation_dropout: rate inside the feed-forward block.
+      feature_dropout: rate on the features before they are quantized.
       layerdrop: probability that a layer is skipped in a training step.
-      feature_gradient_scale: factor on the gradient into the extractor; 0 freezes it at no cost.
-      waveform_epsilon: added to the waveform's variance when it is normalised for inference; 1e-5 in fairseq, 1e-7 in
-        Hugging Face's feature extractor; None where the model hears waveforms as they were recorded.
-      extractor_chunk: frames that the extractor computes at a time; 0 for all. The same numbers, in less memory.
-      attention_chunk: heads that attend at a time; 0 for all. The same numbers, in less memory.
-      remat: what the backward pass recomputes: "none", "dots" (all but matrix products), "full" (each layer).
+      feature_gradient_scale: factor on the gradient into the extractor; 0 freezes it and skips its backward pass.
+      waveform_epsilon: added to the waveform's variance when it is normalized for inference; 1e-5 in fairseq, 1e-7 in
+        Hugging Face's feature extractor; None if waveforms are not normalized.
+      extractor_chunk: frames that the extractor computes at a time; 0 for all. Chunks save memory, for the same output.
+      attention_chunk: attention heads computed at a time; 0 for all. Chunks save memory, for the same output.
+      remat: the part that the backward pass recomputes: "none", "dots" (all but matrix products), "full" (each layer).
     """
 
     conv_dims: tuple[int, ...] = (512,) * 7
@@ -63,18 +66,18 @@ class Wav2Vec2Config:
 
     def __post_init__(self):
         if not len(self.conv_dims) == len(self.conv_kernels) == len(self.conv_strides):
-            raise ValueError("conv_dims, conv_kernels and conv_strides must have one entry a convolution")
+            raise ConfigError("conv_dims, conv_kernels and conv_strides must have one entry per convolution")
         for name, whole, part in (
             ("heads", self.hidden, self.heads),
             ("positional_groups", self.hidden, self.positional_groups),
             ("codebooks", self.quantized, self.codebooks),
         ):
             if whole % part:
-                raise ValueError(f"{name}={part} must divide {whole}")
+                raise ConfigError(f"{name}={part} must divide {whole}")
         if bool(self.adapter_width) != bool(self.adapter_languages):
-            raise ValueError("adapter_width and adapter_languages are both given or both 0")
+            raise ConfigError("adapter_width and adapter_languages must both be positive or both be 0")
         if self.remat not in ("none", "dots", "full"):
-            raise ValueError(f"remat={self.remat!r}; choose none, dots or full")
+            raise ConfigError(f"remat={self.remat!r}; choose none, dots or full")
 
     @property
     def stride(self) -> int:
@@ -83,7 +86,7 @@ class Wav2Vec2Config:
 
     @property
     def receptive_field(self) -> int:
-        """Samples that one frame sees (400); shorter recordings have no frame."""
+        """The receptive field of one frame in samples (400); shorter recordings have no frame."""
         samples, step = 1, 1
         for kernel, stride in zip(self.conv_kernels, self.conv_strides):
             samples += (kernel - 1) * step
@@ -91,13 +94,13 @@ class Wav2Vec2Config:
         return samples
 
     def frames(self, samples: Any) -> Any:
-        """Frames of a recording: (samples - kernel) // stride + 1, convolution after convolution.
+        """The number of frames in a recording: (samples - kernel) // stride + 1, applied for each convolution in turn.
 
         Args:
           samples: an int, or an integer array of any shape (NumPy or JAX).
 
         Returns:
-          The same kind; never below 0.
+          The same type as `samples`; never below 0.
         """
         for kernel, stride in zip(self.conv_kernels, self.conv_strides):
             samples = (samples - kernel) // stride + 1
@@ -109,7 +112,8 @@ class Wav2Vec2Config:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Wav2Vec2Config":
-        """The inverse of `to_json`. Raises TypeError where a field is unknown."""
+        """The inverse of `to_json`. Raises CheckpointError for fields of a newer version."""
+        check_fields(fields, cls)
         plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
         }
@@ -119,7 +123,7 @@ class Wav2Vec2Config:
 _LARGE: dict[str, Any] = {"layers": 60, "hidden": 2048, "mlp": 8192, "quantized": 1024, "projected": 1024}
 
 GEOMETRIES: dict[str, Wav2Vec2Config] = {
-    # Two cores: narrow where the frame rate is high, since element-wise work there outweighs every matrix product.
+    # For two CPU cores: narrow at high frame rates, where element-wise operations outweigh every matrix product.
     "tiny": Wav2Vec2Config(
         conv_dims=(16, 32, 48, 64, 96, 128, 192),
         hidden=192,
@@ -160,9 +164,9 @@ def geometry(name: str, **changes: Any) -> Wav2Vec2Config:
       **changes: fields of Wav2Vec2Config.
 
     Raises:
-      ValueError: no such name, or an impossible combination.
-      TypeError: no such field.
+      ConfigError: the name is unknown, or the fields are inconsistent.
+      TypeError: a field is unknown.
     """
     if name not in GEOMETRIES:
-        raise ValueError(f"no geometry {name!r}; there are {', '.join(GEOMETRIES)}")
+        raise ConfigError(f"no geometry {name!r}; there are {', '.join(GEOMETRIES)}")
     return dataclasses.replace(GEOMETRIES[name], **changes)

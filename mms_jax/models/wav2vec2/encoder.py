@@ -15,9 +15,9 @@ Array = jax.Array
 
 
 class PositionalConvolution(nnx.Module):
-    """Relative positions by a wide grouped convolution with weight norm, then GELU.
+    """Relative positional embeddings by a wide grouped convolution with weight norm, followed by GELU.
 
-    The norm is taken per kernel tap, over outputs and inputs (`dim=2` in the originals).
+    The norm is taken per kernel tap, over outputs and inputs (`dim=2` in the original implementations).
 
     Attributes:
       direction: float32 (kernel, hidden / groups, hidden), `weight_v`.
@@ -37,8 +37,8 @@ class PositionalConvolution(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """(batch, frames, hidden) -> the same shape. Padded frames must be zero."""
         weight = self.direction[...] * (self.magnitude[...] / _tap_norms(self.direction[...]))[:, None, None]
-        # XLA's partitioner (jaxlib 0.10.2) gets the gradient of a grouped convolution wrong on some meshes and aborts on
-        # others. Each device convolves its own rows, so that there is nothing to partition.
+        # XLA's partitioner (jaxlib 0.10.2) computes wrong gradients of grouped convolutions on some meshes and aborts
+        # on others. Here each device convolves its own rows, so that nothing is left to partition.
         y = sharding.rows_apart(self._convolve)(x.astype(self.dtype), weight.astype(self.dtype))
         return jax.nn.gelu(y + self.bias[...].astype(self.dtype), approximate=False)
 
@@ -48,7 +48,7 @@ class PositionalConvolution(nnx.Module):
             x,
             weight,
             window_strides=(1,),
-            # An even kernel pads one frame too many in the originals, which then drop the last output.
+            # With an even kernel, the original implementations pad one frame too many and drop the last output.
             padding=[(kernel // 2, (kernel - 1) // 2)],
             dimension_numbers=("NWC", "WIO", "NWC"),
             feature_group_count=self.groups,
@@ -92,12 +92,12 @@ class SelfAttention(nnx.Module):
 def attend(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """softmax(q k' / sqrt(width)) v (Vaswani et al. 2017, equation 1).
 
-    On CPUs, heads before frames and the division after the product make this 1.2 to 1.6 times as fast as
-    `jax.nn.dot_product_attention`.
+    On CPUs this is 1.2 to 1.6 times as fast as `jax.nn.dot_product_attention`, because the head axis precedes the frame
+    axis and the division follows the product.
 
     Args:
       q, k, v: (batch, heads, frames, width).
-      mask: bool (batch, frames), True for the frames that may be seen.
+      mask: bool (batch, frames), True for the frames that may be attended to.
 
     Returns:
       The shape of q.
@@ -126,7 +126,7 @@ class FeedForward(nnx.Module):
 
 
 class EncoderLayer(nnx.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)), then the row's language adapter where there are any."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)), then the row's language adapter if the model has them."""
 
     def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         self.attention_norm = layer_norm(config.hidden, dtype=dtype, rngs=rngs)
@@ -152,11 +152,11 @@ class EncoderLayer(nnx.Module):
         return self.adapters(x, language)
 
 
-class Encoder(nnx.Module):
+class TransformerEncoder(nnx.Module):
     """Positional convolution, `config.layers` layers, final norm.
 
-    The layers are one stacked module, every parameter with a leading axis (layers,), and run under `lax.scan`: one
-    layer is compiled, whatever their number.
+    The layers form one stacked module, whose parameters have a leading axis (layers,), and run under `lax.scan`: only
+    one layer is compiled, regardless of their number.
     """
 
     def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
@@ -175,11 +175,11 @@ class Encoder(nnx.Module):
         Args:
           x: (batch, frames, hidden).
           mask: bool (batch, frames), True for real frames.
-          key: turns dropout and LayerDrop on; None for inference.
+          key: random key that enables dropout and LayerDrop; None for inference.
           language: int (batch,), rows of the adapter banks; only for a model that has them.
 
         Returns:
-          (batch, frames, hidden); padded frames hold junk.
+          (batch, frames, hidden); padded frames are undefined.
         """
         config = self.config
         input_key, layerdrop_key, layers_key = split_key(key, 3)
@@ -199,11 +199,11 @@ class Encoder(nnx.Module):
                 y = jnp.where(layer_inputs["keep"], y, x)
             return y, None
 
-        x, _ = jax.lax.scan(_rematerialised(body, config.remat), x, per_layer)
+        x, _ = jax.lax.scan(_rematerialized(body, config.remat), x, per_layer)
         return self.norm(x)
 
 
-def _rematerialised(body, remat: str):
+def _rematerialized(body, remat: str):
     if remat == "full":
         return jax.checkpoint(body, prevent_cse=False)
     if remat == "dots":

@@ -44,10 +44,10 @@ class FeatureExtractor(nnx.Module):
         """Extracts features.
 
         Args:
-          waveforms: (batch, samples), normalised, zero-padded at the end.
+          waveforms: (batch, samples), normalized, zero-padded at the end.
 
         Returns:
-          (batch, frames, conv_dims[-1]). Frames that reach into the padding hold junk; mask them by
+          (batch, frames, conv_dims[-1]). Frames that overlap the padding are undefined; mask them with
           `config.frames(lengths)`.
         """
         frames = self.config.frames(waveforms.shape[1])

@@ -1,11 +1,13 @@
-"""What sits on the backbone: contrastive pretraining, and CTC recognition."""
+"""The heads on the backbone: contrastive pretraining, CTC recognition and language identification."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
+from mms_jax.errors import ConfigError
 from mms_jax.models.layers import dropout, length_mask, linear, split_key
 from mms_jax.models.wav2vec2.adapters import HeadBank
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
@@ -23,16 +25,30 @@ ACTIVATIONS = {
 }
 
 
+NEVER = -1e9  # the logit of a symbol that a row's language does not use
+
+
+def restrict_to_language(logits: Array, language: Array, allowed: np.ndarray) -> Array:
+    """Sets to -1e9 the logits of symbols that a row's language does not use.
+
+    Args:
+      logits: (batch, frames, vocabulary).
+      language: int (batch,), rows of `allowed`.
+      allowed: bool (languages, vocabulary), see `Vocabulary.allowed`.
+    """
+    return jnp.where(jnp.asarray(allowed)[language][:, None, :], logits, NEVER)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """Masked frames, gathered to the front of each row.
+    """Predictions and targets of the masked frames, which are moved to the front of each row.
 
     Attributes:
       predicted: float32 (batch, masked, projected), from the context.
-      target: float32 (batch, masked, projected), from the quantiser.
+      target: float32 (batch, masked, projected), from the quantizer.
       valid: bool (batch, masked), True for the frames that were masked; the rest of a row is padding.
-      quantized: the quantiser's choices at the same frames.
+      quantized: the quantizer's outputs at the same frames.
       encoded: the backbone's outputs.
     """
 
@@ -44,7 +60,7 @@ class Predictions:
 
 
 class Wav2Vec2ForPretraining(nnx.Module):
-    """Predicts the quantised features of masked frames from their context."""
+    """Predicts the quantized features of masked frames from their context."""
 
     def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
@@ -62,14 +78,14 @@ class Wav2Vec2ForPretraining(nnx.Module):
         temperature: Array | float = 1.0,
         train: bool = True,
     ) -> Predictions:
-        """Masks, encodes and quantises a batch.
+        """Masks, encodes and quantizes a batch.
 
         Args:
           waveforms, lengths: see Wav2Vec2.
-          masking: which frames to hide.
-          key: randomness of the mask, and in training of the Gumbel noise and the dropouts.
-          temperature: of the Gumbel softmax.
-          train: False takes the most probable codes and drops nothing, but still masks.
+          masking: the settings of span masking.
+          key: random key for the mask and, in training, for the Gumbel noise and dropout.
+          temperature: temperature of the Gumbel softmax.
+          train: if False, the most probable codes are chosen and dropout is disabled; masking is still applied.
         """
         config = self.backbone.config
         mask_key, gumbel_key, feature_key, dropout_key = jax.random.split(key, 4)
@@ -77,7 +93,7 @@ class Wav2Vec2ForPretraining(nnx.Module):
             waveforms, lengths, masking=masking, mask_key=mask_key, key=dropout_key if train else None
         )
         most = masking.most_frames(encoded.masked.shape[1])
-        # A stable sort keeps the masked frames in their order and brings them to the front of the row.
+        # A stable sort moves the masked frames to the front of the row and keeps their order.
         positions = jnp.argsort(~encoded.masked, axis=1, stable=True)[:, :most]
         valid = jnp.take_along_axis(encoded.masked, positions, axis=1)
         features = jnp.take_along_axis(encoded.features, positions[:, :, None], axis=1)
@@ -117,7 +133,7 @@ class Wav2Vec2ForCTC(nnx.Module):
 
         Args:
           waveforms, lengths, language, masking: see Wav2Vec2.
-          key: randomness of masking and dropout; None for inference.
+          key: random key for masking and dropout; None for inference.
 
         Returns:
           logits, float32 (batch, frames, vocabulary); and the real frames of each row, int (batch,).
@@ -134,7 +150,7 @@ class Wav2Vec2ForCTC(nnx.Module):
 class Wav2Vec2ForIdentification(nnx.Module):
     """Scores every language for a whole recording: projection, mean over frames, classifier.
 
-    The checkpoints that Hugging Face publishes have nothing between mean and classifier; fairseq's class allows a GELU.
+    Hugging Face's checkpoints have no activation between the mean and the classifier; fairseq's class allows a GELU.
     """
 
     def __init__(
@@ -142,7 +158,7 @@ class Wav2Vec2ForIdentification(nnx.Module):
         dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs,
     ):  # fmt: skip
         if activation not in ACTIVATIONS:
-            raise ValueError(f"activation={activation!r}; choose {', '.join(ACTIVATIONS)}")
+            raise ConfigError(f"activation={activation!r}; choose {', '.join(ACTIVATIONS)}")
         self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
         self.projection = linear(config.hidden, latent, ("embed", None), dtype=jnp.float32, rngs=rngs)
         self.classifier = linear(latent, languages, (None, None), dtype=jnp.float32, rngs=rngs)

@@ -1,4 +1,4 @@
-"""Which frames and channels are hidden from the encoder (Baevski et al. 2020, section 3.1; SpecAugment)."""
+"""Span masking of frames and channels in the encoder's input (Baevski et al. 2020, section 3.1; SpecAugment)."""
 
 import dataclasses
 import math
@@ -11,14 +11,14 @@ Array = jax.Array
 
 @dataclasses.dataclass(frozen=True)
 class Masking:
-    """Spans hidden along time and along channels.
+    """The settings of span masking along time and along channels.
 
     Attributes:
-      time_probability: expected share of frames that a span starts at, times the span's length; spans overlap, so the
-        share hidden is lower (0.65 with length 10 hides about half).
-      time_length: frames a span.
-      time_minimum: spans at least, in an utterance that is long enough.
-      channel_probability, channel_length: the same for channels; one draw an utterance.
+      time_probability: expected share of frames at which a span starts, times the span's length; spans overlap, so the
+        masked share is lower (0.65 with length 10 masks about half).
+      time_length: frames per span.
+      time_minimum: minimum number of spans in an utterance that is long enough.
+      channel_probability, channel_length: the same for channels, drawn once per utterance.
     """
 
     time_probability: float = 0.65
@@ -28,7 +28,7 @@ class Masking:
     channel_length: int = 64
 
     def most_frames(self, frames: int) -> int:
-        """An upper bound on the frames hidden among `frames`: the static size of everything per masked frame."""
+        """An upper bound on the masked frames among `frames`: the static size of arrays over masked frames."""
         spans = max(self.time_minimum, int(self.time_probability * frames / self.time_length + 1.0))
         return min(frames, spans * self.time_length)
 
@@ -37,16 +37,17 @@ def draw_spans(key: Array, lengths: Array, size: int, *, probability: float, spa
     """Draws masked spans, as fairseq's `compute_mask_indices` does (static length, overlap allowed).
 
     Row b gets max(minimum, floor(probability * length / span + U[0, 1))) spans, whose starts are drawn without
-    replacement from [0, length - span). Rows are not trimmed to the same count, since losses here carry weights.
+    replacement from [0, length - span). Unlike in fairseq, rows are not trimmed to the same count, since the losses are
+    weighted here.
 
     Args:
-      key: randomness.
+      key: random key.
       lengths: int (batch,), real positions of each row.
       size: static size of the axis.
       probability, span, minimum: see Masking.
 
     Returns:
-      bool (batch, size), True where masked; nothing beyond the lengths, and nothing in rows too short for a span.
+      bool (batch, size), True where masked; never beyond the lengths or in rows that are too short for a span.
     """
     count_key, start_key = jax.random.split(key)
     wanted = jnp.floor(probability * lengths / span + jax.random.uniform(count_key, lengths.shape))
@@ -63,7 +64,7 @@ def draw_spans(key: Array, lengths: Array, size: int, *, probability: float, spa
 
 
 def mask_frames(key: Array, lengths: Array, frames: int, masking: Masking) -> Array:
-    """bool (batch, frames), True where the encoder must not see the frame."""
+    """bool (batch, frames), True where a frame is masked."""
     return draw_spans(
         key,
         lengths,
@@ -75,7 +76,7 @@ def mask_frames(key: Array, lengths: Array, frames: int, masking: Masking) -> Ar
 
 
 def mask_channels(key: Array, batch: int, channels: int, masking: Masking) -> Array:
-    """bool (batch, channels), True where a channel is silenced for the whole utterance."""
+    """bool (batch, channels), True where a channel is set to zero for the whole utterance."""
     lengths = jnp.full((batch,), channels)
     return draw_spans(
         key, lengths, channels, probability=masking.channel_probability, span=masking.channel_length, minimum=0

@@ -1,4 +1,4 @@
-"""The backbone: waveforms in, context vectors out."""
+"""The backbone, which maps waveforms to context vectors."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from flax import nnx
 
 from mms_jax.models.layers import layer_norm, length_mask, linear, scale_gradient
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.encoder import Encoder
+from mms_jax.models.wav2vec2.encoder import TransformerEncoder
 from mms_jax.models.wav2vec2.feature_extractor import FeatureExtractor
 from mms_jax.models.wav2vec2.masking import Masking, mask_channels, mask_frames
 
@@ -18,14 +18,14 @@ Array = jax.Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Encoded:
-    """What the backbone computed.
+    """Outputs of the backbone.
 
     Attributes:
       context: (batch, frames, hidden), after the encoder's final norm.
-      frames: int (batch,), real frames of each row; later ones hold junk.
+      frames: int (batch,), number of real frames in each row; later frames are undefined.
       features: (batch, frames, conv_dims[-1]), after the feature norm, never masked: the targets of pretraining.
       extracted: the extractor's output before that norm, for the feature penalty.
-      masked: bool (batch, frames), the frames hidden from the encoder.
+      masked: bool (batch, frames), True for the frames that are masked in the encoder's input.
     """
 
     context: Array
@@ -45,7 +45,7 @@ class Wav2Vec2(nnx.Module):
         self.feature_norm = layer_norm(features, dtype=dtype, rngs=rngs)
         self.projection = linear(features, hidden, (None, "embed"), dtype=dtype, rngs=rngs, std=config.init_std)
         self.mask_embedding = nnx.Param(jax.random.uniform(rngs.params(), (hidden,)))
-        self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
+        self.encoder = TransformerEncoder(config, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,
@@ -57,13 +57,13 @@ class Wav2Vec2(nnx.Module):
         key: Array | None = None,
         language: Array | None = None,
     ) -> Encoded:
-        """Encodes a padded batch; each row's real frames are those it would have alone.
+        """Encodes a padded batch; the real frames of a row are the same as without padding.
 
         Args:
-          waveforms: float32 (batch, samples), 16 kHz, normalised, zero-padded at the end.
+          waveforms: float32 (batch, samples), 16 kHz, normalized, zero-padded at the end.
           lengths: int (batch,), real samples of each row; a row may be empty.
-          masking, mask_key: hide frames and channels; without a key nothing is hidden.
-          key: randomness of dropout and LayerDrop; None for inference.
+          masking, mask_key: the masking of frames and channels and its random key; nothing is masked without a key.
+          key: random key for dropout and LayerDrop; None for inference.
           language: int (batch,), rows of the adapter banks; only for a model that has them.
         """
         config = self.config

@@ -1,4 +1,4 @@
-"""Product quantisation with Gumbel softmax (Baevski et al. 2020, section 2)."""
+"""Product quantization with Gumbel softmax (Baevski et al. 2020, section 2)."""
 
 import dataclasses
 
@@ -15,11 +15,11 @@ Array = jax.Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Quantized:
-    """What the quantiser chose.
+    """Outputs of the quantizer.
 
     Attributes:
       vectors: float32 (..., quantized), the chosen codewords of all codebooks side by side.
-      codes: int32 (..., codebooks), their numbers.
+      codes: int32 (..., codebooks), their indices.
       logits: float32 (..., codebooks, codes).
     """
 
@@ -43,12 +43,12 @@ class GumbelQuantizer(nnx.Module):
         self.codebook = nnx.Param(jax.random.uniform(rngs.params(), (config.codebooks, config.codes, width)))
 
     def __call__(self, features: Array, temperature: Array | float = 1.0, key: Array | None = None) -> Quantized:
-        """Quantises.
+        """Quantizes.
 
         Args:
           features: (..., conv_dims[-1]).
-          temperature: of the Gumbel softmax; only its gradient depends on it.
-          key: draws the Gumbel noise; None chooses the most probable code.
+          temperature: temperature of the Gumbel softmax; it affects only the gradient.
+          key: random key for the Gumbel noise; if None, the most probable code is chosen.
         """
         logits = self.logits(features.astype(jnp.float32))
         logits = logits.reshape(*features.shape[:-1], self.codebooks, self.codes)

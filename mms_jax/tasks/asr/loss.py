@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from mms_jax.models.layers import length_mask
-from mms_jax.tasks.sums import Weighted
+from mms_jax.tasks.weighted import Weighted
 
 Array = jax.Array
 
@@ -13,7 +13,7 @@ BLANK = 0
 
 
 def ctc_feasible(frames: Array, labels: Array, label_lengths: Array) -> Array:
-    """Whether any path spells the labels: a frame for each, and a blank between equal neighbours.
+    """Whether any path spells the labels: a frame for each, and a blank between equal neighbors.
 
     Args:
       frames: int (batch,), real frames.
@@ -21,7 +21,7 @@ def ctc_feasible(frames: Array, labels: Array, label_lengths: Array) -> Array:
       label_lengths: int (batch,).
 
     Returns:
-      bool (batch,); False too for rows without a frame.
+      bool (batch,); also False for rows without frames.
     """
     repeated = (labels[:, 1:] == labels[:, :-1]) & length_mask(label_lengths - 1, labels.shape[1] - 1)
     return (frames > 0) & (label_lengths + jnp.sum(repeated, axis=1) <= frames)
@@ -30,7 +30,7 @@ def ctc_feasible(frames: Array, labels: Array, label_lengths: Array) -> Array:
 def ctc_loss(logits: Array, frames: Array, labels: Array, label_lengths: Array, counted: Array) -> Weighted:
     """-log P(labels | logits), summed over utterances.
 
-    Utterances that no path can spell get no weight: their loss is infinite, and its gradient would be junk.
+    Utterances that no path can spell get no weight: their loss is infinite, and its gradient would be meaningless.
 
     Args:
       logits: (batch, frames, vocabulary); column 0 is the blank. Masked symbols may hold -inf or a large negative.

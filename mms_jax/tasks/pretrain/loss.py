@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from mms_jax.tasks.sums import Weighted
+from mms_jax.tasks.weighted import Weighted
 
 Array = jax.Array
 
@@ -18,7 +18,7 @@ def sample_negatives(key: Array, valid: Array, count: int) -> Array:
 
     Returns:
       int32 (batch, masked, count), positions along `masked`, never the frame's own. Rows with fewer than two masked
-      frames have none to offer; there the positions are meaningless and `contrastive_loss` gives the frame no weight.
+      frames have no distractors; their positions are meaningless, and `contrastive_loss` gives the frame no weight.
     """
     batch, masked = valid.shape
     others = jnp.sum(valid, axis=1) - 1
@@ -43,7 +43,8 @@ def contrastive_loss(
       temperature: divides the cosines (0.1).
 
     Returns:
-      The loss, summed over masked frames; and the accuracy: how often the positive scored higher than every distractor.
+      The loss, summed over masked frames; and the accuracy, the share of frames whose positive scored above
+      every distractor.
     """
     similarity = jnp.einsum("bmd,bnd->bmn", _unit(predicted), _unit(target)) / temperature
     positive = jnp.diagonal(similarity, axis1=1, axis2=2)
@@ -54,7 +55,7 @@ def contrastive_loss(
 
     logits = jnp.concatenate([positive[:, :, None], negative], axis=2)
     frame_loss = jax.nn.logsumexp(logits, axis=2) - positive
-    # Alone in its row, a frame has no distractors.
+    # A frame that is alone in its row has no distractors.
     counted = valid & (jnp.sum(valid, axis=1, keepdims=True) > 1)
     weight = jnp.sum(counted).astype(jnp.float32)
     correct = jnp.max(negative, axis=2) < positive
@@ -67,7 +68,7 @@ def contrastive_loss(
 def code_perplexity(logits: Array, valid: Array) -> Array:
     """The number of codes in use, summed over codebooks: between `codebooks` and `codebooks * codes`.
 
-    exp of the entropy of the mean softmax over masked frames, without temperature or noise.
+    The exponential of the entropy of the mean softmax over masked frames, without temperature or noise.
 
     Args:
       logits: float32 (batch, masked, codebooks, codes).
@@ -79,7 +80,7 @@ def code_perplexity(logits: Array, valid: Array) -> Array:
 
 
 def diversity_loss(logits: Array, valid: Array) -> Weighted:
-    """(codebooks * codes - perplexity) / (codebooks * codes), times the masked frames; equation 4 as fairseq has it."""
+    """(codebooks * codes - perplexity) / (codebooks * codes), times the masked frames; equation 4 as in fairseq."""
     choices = logits.shape[-2] * logits.shape[-1]
     frames = jnp.sum(valid).astype(jnp.float32)
     return Weighted((choices - code_perplexity(logits, valid)) / choices * frames, frames)

@@ -1,39 +1,44 @@
-"""How well a pretrained model predicts masked frames of speech it has not seen."""
+"""Accuracy and loss of masked prediction on held-out speech."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from input_pipeline.decode import Batch
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.tasks.pretrain.step import PretrainTask
-from mms_jax.tasks.sums import pooled_means
+from mms_jax.tasks.base import Evaluation, EvaluationData, Metrics, Result
+from mms_jax.tasks.weighted import Loss, pooled_means
 
 
-def make_predict(task: PretrainTask, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Callable:
-    """A jitted function from parameters and a batch to the sums and weights of its losses, on every process."""
+def make_evaluation(loss: Callable[..., Loss], model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
+    """A function that measures a task's loss on corpora.
 
-    def predict(params: Params, batch: dict[str, jax.Array]):
-        # Masks are a function of the batch, so that two evaluations of one checkpoint agree.
-        key = jax.random.fold_in(jax.random.key(0), jnp.maximum(batch["item"][0], 0))
-        return task.loss(model.bind(params), batch, key, jnp.zeros((), jnp.int32), train=False).metrics
-
-    return jax.jit(predict, out_shardings=gathered)
-
-
-def prediction_rates(predict: Callable, params: Params, batches: Iterable[dict[str, jax.Array]]) -> dict[str, Any]:
-    """Accuracy, contrastive loss and codes in use, over all masked frames.
+    Args:
+      loss: `PretrainTask.loss`.
+      model: a Wav2Vec2ForPretraining.
+      gathered: the sharding of the figures: every process sees them.
 
     Returns:
-      {"accuracy", "contrastive", "code_perplexity"}: how often the true target scored above all distractors (a share),
-      the loss in nats, and the codes in use (summed over codebooks, a mean over batches).
+      (params, data) -> {"accuracy", "contrastive", "code_perplexity"}: the share of masked frames whose target scored
+      above all distractors, the loss in nats, and the codes in use (summed over codebooks, a mean over batches).
     """
-    means = pooled_means(predict, params, batches)
-    return {name: means[name] for name in ("accuracy", "contrastive", "code_perplexity")}
+
+    def predict(params: Params, batch: Batch) -> Metrics:
+        # Masks are a function of the batch, so that two evaluations of one checkpoint agree.
+        key = jax.random.fold_in(jax.random.key(0), jnp.maximum(batch["item"][0], 0))
+        return loss(model.bind(params), batch, key, jnp.zeros((), jnp.int32), train=False).metrics
+
+    jitted = jax.jit(predict, out_shardings=gathered)
+
+    def evaluate(params: Params, data: EvaluationData) -> Result:
+        means = pooled_means(jitted, params, data.batches())
+        return {name: means[name] for name in ("accuracy", "contrastive", "code_perplexity")}
+
+    return evaluate
 
 
-def format_table(result: dict[str, Any]) -> str:
+def format_table(result: Result) -> str:
     """The figures as a table for people."""
     return "\n".join(
         [

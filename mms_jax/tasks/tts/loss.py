@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from mms_jax.tasks.sums import Weighted
+from mms_jax.tasks.weighted import Weighted
 
 Array = jax.Array
 
-Seen = Sequence[Sequence[Array]]  # for each discriminator its features and, last, its scores; see Discriminators
+DiscriminatorOutputs = Sequence[Sequence[Array]]  # the features of each discriminator, its scores last
 
 
 def kl_loss(latents: Array, posterior_log_std: Array, mean: Array, log_std: Array, frame_mask: Array) -> Weighted:
@@ -18,7 +18,7 @@ def kl_loss(latents: Array, posterior_log_std: Array, mean: Array, log_std: Arra
     Args:
       latents: float32 (batch, frames, latent), drawn from the posterior and mapped to the prior's space.
       posterior_log_std: float32, the same shape.
-      mean, log_std: float32, the same shape: the prior, each symbol's repeated over its frames.
+      mean, log_std: float32, the same shape: the prior of each symbol, repeated over its frames.
       frame_mask: bool (batch, frames).
     """
     divergence = log_std - posterior_log_std - 0.5 + 0.5 * (latents - mean) ** 2 * jnp.exp(-2.0 * log_std)
@@ -36,7 +36,7 @@ def mean_absolute(real: Array, generated: Array, counted: Array) -> Weighted:
     return _over_rows(jnp.abs(real - generated), counted)
 
 
-def discriminator_loss(real: Seen, generated: Seen, counted: Array) -> Weighted:
+def discriminator_loss(real: DiscriminatorOutputs, generated: DiscriminatorOutputs, counted: Array) -> Weighted:
     """Least squares: real speech should score 1, generated 0 (equation 9); averaged within a row, summed over both."""
     parts = [
         _over_rows((1.0 - _scores(features)) ** 2, counted).sum + _over_rows(_scores(others) ** 2, counted).sum
@@ -45,13 +45,13 @@ def discriminator_loss(real: Seen, generated: Seen, counted: Array) -> Weighted:
     return Weighted(sum(parts, jnp.zeros(())), _rows(counted))
 
 
-def adversarial_loss(generated: Seen, counted: Array) -> Weighted:
+def adversarial_loss(generated: DiscriminatorOutputs, counted: Array) -> Weighted:
     """Least squares: generated speech should score 1 (equation 10)."""
     parts = [_over_rows((1.0 - _scores(features)) ** 2, counted).sum for features in generated]
     return Weighted(sum(parts, jnp.zeros(())), _rows(counted))
 
 
-def feature_loss(real: Seen, generated: Seen, counted: Array) -> Weighted:
+def feature_loss(real: DiscriminatorOutputs, generated: DiscriminatorOutputs, counted: Array) -> Weighted:
     """Twice the mean absolute difference of every feature (equation 11; HiFi-GAN's factor 2), scores among them."""
     parts = [
         mean_absolute(one.astype(jnp.float32), other.astype(jnp.float32), counted).sum

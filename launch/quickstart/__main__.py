@@ -1,0 +1,272 @@
+"""From nothing to a recognizer: chapters, aligner, corpus, pretraining, fine-tuning, evaluation, use; then a voice.
+
+Every step is a command of this project, printed before it runs; its output goes to FOLDER/logs. Finished steps are not
+repeated, so that an interrupted quickstart continues.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+
+import soundfile
+
+from input_pipeline.corpora.storage import as_text, open_corpus
+from launch.quickstart import RECOGNIZERS
+from launch.quickstart.chapters import score_alignments, write_chapters
+from launch.quickstart.plots import plot_all
+from mms_jax.audio.flac import decode_flac
+from mms_jax.files import write_json
+from mms_jax.tasks.tts.scoring import format_table as format_voice_scores
+
+LABELED = "spoken_phrases/labeled"
+ALIGNED = "aligned_chapters/phrases"
+MIN_SCORE = -1.0  # a tiny aligner gives lower scores than MMS's, whose threshold is -0.2
+NOISE = (10.0, 50.0)  # dB below the speech
+VOICE_TEXT = "mkulima mzee anakumbuka hadithi nzuri kabla ya usiku"  # the text of voice.wav
+SHOWN = 3  # held-out recordings that the command line transcribes
+
+
+class Quickstart:
+    """The steps, in order; each returns when its results are in the folder."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.data = folder / "data"
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        self.environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+        self._running: set[subprocess.Popen] = set()
+
+    def command(self, name: str, *arguments: str, show: bool = False) -> str:
+        """Runs `python -m ...` and keeps its output in logs/NAME.txt; a failure ends the quickstart."""
+        log = self.folder / "logs" / f"{name}.txt"
+        print(f"\n{name}\n$ python -m {' '.join(arguments)}", flush=True)
+        begun = time.monotonic()
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if not show else errors,
+                text=True,
+                env=self.environment,
+            )
+            assert process.stdout is not None
+            self._running.add(process)
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                errors.write(line)
+                if show:
+                    print(f"  {line}", end="", flush=True)
+                elif "] step " in line:
+                    print(f"  {name}: {_progress_line(line)}", flush=True)
+        self._running.discard(process)
+        if process.wait() != 0:
+            sys.exit(f"error: {name} failed; the end of {log}:\n" + "".join(lines[-15:]) + log.read_text()[-2000:])
+        print(f"  ({name}: {time.monotonic() - begun:.0f} s)", flush=True)
+        return "".join(lines)
+
+    def train(self, name: str, config: str, *changes: str) -> None:
+        """Trains a run and evaluates its checkpoint."""
+        common = (
+            f"--config=configs/{config}.py",
+            f"--workdir={self.folder / name}",
+            f"--config.input.data_dir={self.data}",
+            f"--config.input.eval_corpora=('{LABELED}:test',)",
+        )
+        self.command(f"train_{name}", "mms_jax.train", *common, *changes)
+        self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, show=True)
+
+    def train_side_by_side(self, runs: dict[str, tuple[str, ...]]) -> None:
+        """Trains several runs at once, each on its share of the cores: such small steps fill only one core.
+
+        Args:
+          runs: the arguments of `train` by name.
+        """
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+        def train(number: int, name: str) -> None:
+            if len(cores) >= len(runs):  # a thread's processes inherit its cores
+                os.sched_setaffinity(0, cores[number :: len(runs)])
+            self.train(name, *runs[name])
+
+        with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
+            futures = [pool.submit(train, number, name) for number, name in enumerate(runs)]
+            done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
+            failures = [error for future in done if (error := future.exception())]
+            if failures:
+                for process in list(self._running):
+                    process.terminate()
+                raise failures[0]
+
+    def build_corpus(self, model: pathlib.Path) -> dict[str, float]:
+        """Cuts the chapters into a corpus with an aligner; returns the errors of the verses that it found."""
+        chapters, aligned = self.folder / "chapters", self.folder / "aligned"
+        write_chapters(self.data, chapters)
+        arguments = ("mms_jax.cli", "align", str(chapters), str(chapters), "--lang", "folder", "--model", str(model))
+        self.command("align", *arguments, "--output-dir", str(aligned))
+        scores = score_alignments(chapters, aligned)
+        print(f"  boundaries of {scores['verses']} verses: median error {scores['median_ms']} ms, "
+              f"95 % within {scores['p95_ms']} ms")  # fmt: skip
+        self.command(
+            "prepare_aligned", "input_pipeline.prepare", "aligned_chapters", f"--data_dir={self.data}",
+            f"--name={ALIGNED.rpartition('/')[2]}", f"--alignments={aligned}", "--splits=train", f"--min_score={MIN_SCORE}",
+            "--max_silence=0.1", "--workers=2", show=True,
+        )  # fmt: skip
+        return scores
+
+    def evaluation(self, name: str) -> dict:
+        """The evaluation of a run."""
+        return json.loads((self.folder / name / "evaluation.json").read_text())
+
+    def transcribe(self) -> list[dict]:
+        """Transcribes held-out recordings from the command line, one call a language."""
+        corpus = open_corpus(LABELED, "test", self.data)
+        folder = self.folder / "held_out"
+        folder.mkdir(exist_ok=True)
+        shown: list[dict] = []
+        languages: set[str] = set()
+        for record in corpus.source:
+            language = as_text(record["language"])
+            if language in languages or len(shown) == SHOWN:
+                continue
+            languages.add(language)
+            waveform, rate = decode_flac(record["audio"], as_text(record["id"]))
+            path = folder / f"{as_text(record['id'])}.wav"
+            soundfile.write(path, waveform, rate)
+            shown.append({"file": str(path), "language": language, "reference": as_text(record["text"])})
+        for row in shown:
+            arguments = ("mms_jax.cli", "transcribe", row["file"], "--model", str(self.folder / "asr"))
+            output = self.command(
+                f"transcribe_{row['language']}", *arguments, "--lang", row["language"], "--format", "json"
+            )
+            answer = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
+            row["text"] = answer["text"]
+            print(f"  reference  {row['reference']}\n  transcript {row['text']}")
+        return shown
+
+
+def train_voice(steps: Quickstart) -> dict:
+    """Trains a voice, evaluates it with the recognizer, and synthesizes voice.wav; returns its figures."""
+    steps.command(
+        "prepare_reader", "input_pipeline.prepare", "spoken_phrases", "--config=reader", f"--data_dir={steps.data}",
+        show=True,
+    )  # fmt: skip
+    common = (
+        "--config=configs/tts_phrases.py",
+        f"--workdir={steps.folder / 'voice'}",
+        f"--config.input.data_dir={steps.data}",
+        f"--config.tts.recognizer={steps.folder / 'asr'}",
+    )
+    steps.command("train_voice", "mms_jax.train", *common)
+    steps.command("evaluate_voice", "mms_jax.evaluate", *common, show=True)
+    arguments = ("mms_jax.cli", "speak", VOICE_TEXT, "--model", str(steps.folder / "voice"))
+    steps.command("speak", *arguments, "--out", str(steps.folder / "voice.wav"), show=True)
+    return steps.evaluation("voice")
+
+
+def run(folder: pathlib.Path, *, tts: bool) -> dict:
+    """Runs the whole quickstart; returns the content of results.json."""
+    begun = time.monotonic()
+    steps = Quickstart(folder)
+    steps.command(
+        "prepare",
+        "input_pipeline.prepare",
+        "spoken_phrases",
+        "--config=labeled",
+        f"--data_dir={steps.data}",
+        show=True,
+    )
+    steps.train("pretrain", "pretrain_phrases", _trains_on("spoken_phrases/chapters:train"))
+    small = ("--config.total_steps=600", _trains_on(f"{LABELED}:train"))
+    steps.train_side_by_side(
+        {
+            "aligner": ("asr_phrases", f"--config.init_from={folder / 'pretrain'}", *small),
+            "aligner_without_pretraining": ("asr_phrases", *small),
+        }
+    )
+    alignment = steps.build_corpus(folder / "aligner")
+    # Noise is added, since the recognizer must also handle speech other than eSpeak NG's, as of a voice in training.
+    more = (f"--config.init_from={folder / 'aligner'}", "--config.total_steps=1200", f"--config.input.noise={NOISE}")
+    steps.train("asr", "asr_phrases", *more, _trains_on(f"{ALIGNED}:train"))
+    transcripts = steps.transcribe()
+    pretrain = steps.evaluation("pretrain")
+    results: dict[str, Any] = {
+        **{name: _error_rates(steps.evaluation(name)) for name in RECOGNIZERS},
+        "alignment": alignment,
+        "pretrain": {name: pretrain[name] for name in ("accuracy", "contrastive", "code_perplexity")},
+        "transcripts": transcripts,
+    }
+    if tts:
+        results["voice"] = train_voice(steps)
+    results["minutes"] = (time.monotonic() - begun) / 60
+    write_json(folder / "results.json", results)
+    return results
+
+
+def _error_rates(evaluation: dict) -> dict:
+    by_language = {name: row["cer"] for name, row in evaluation["by_language"].items()}
+    return {name: evaluation[name] for name in ("cer", "wer", "utterances")} | {"cer_by_language": by_language}
+
+
+def _trains_on(corpus: str) -> str:
+    return f"--config.input.corpora=('{corpus}',)"
+
+
+def format_results(results: dict) -> str:
+    """The closing table."""
+    lines = [
+        "character error rate on unseen voices, %",
+        f"{'':<10}" + "".join(f"{t:>22}" for t in RECOGNIZERS.values()),
+    ]
+    columns = [results[name]["cer_by_language"] | {"all": results[name]["cer"]} for name in RECOGNIZERS]
+    for language in columns[0]:
+        lines.append(f"{language:<10}" + "".join(f"{100 * column[language]:>22.2f}" for column in columns))
+    gain = results["aligner_without_pretraining"]["cer"] - results["aligner"]["cer"]
+    verdict = (
+        f"On the small labeled part, pretraining lowers the CER by {100 * gain:.2f} points." if gain > 0 else
+        f"On the small labeled part, pretraining raises the CER by {100 * -gain:.2f} points: it does not help."
+    )  # fmt: skip
+    alignment = results["alignment"]
+    verdict += (
+        f"\nThe aligner found {alignment['verses']} verses; their boundaries are {alignment['median_ms']:.0f} ms off "
+        f"(median), 95 % of them less than {alignment['p95_ms']:.0f} ms; {alignment['lost']} verses are lost."
+    )
+    accuracy = 100 * results["pretrain"]["accuracy"]
+    lines += [verdict, f"Masked frames identified among 101 candidates: {accuracy:.1f} % (chance 1 %)."]
+    if "voice" in results:
+        lines += ["", "the voice, on held-out sentences", format_voice_scores(results["voice"])]
+    lines.append(f"{results['minutes']:.1f} minutes.")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="launch/local.sh quickstart", description=__doc__)
+    parser.add_argument("folder", nargs="?", default="runs/quickstart", help="folder of all results")
+    parser.add_argument("--tts", action="store_true", help="train a small voice too; a quarter of an hour more")
+    arguments = parser.parse_args()
+    folder = pathlib.Path(arguments.folder)
+    results = run(folder, tts=arguments.tts)
+    pictures = plot_all(folder)
+    print("\n" + format_results(results))
+    print(f"\n{folder}/results.json\n" + "\n".join(str(picture) for picture in pictures))
+    print(f"\nUse it: .venv/bin/mms-jax transcribe {folder}/held_out/*.wav --model {folder}/asr --lang eng")
+    if arguments.tts:
+        print(f'         .venv/bin/mms-jax speak "{VOICE_TEXT}" --model {folder}/voice --out voice.wav')
+
+
+def _progress_line(line: str) -> str:
+    """The main figures of a log line."""
+    words = line.split("] ", 1)[1].split("  ")
+    wanted = ("step", "accuracy", "contrastive", "loss_per_character", "mel", "audio_rate", "loss ")
+    return "  ".join(word.strip() for word in words if word.startswith(wanted))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The shipped corpus's chapters as a user's files, and the errors of an aligner on them."""
+
+import json
+import pathlib
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from input_pipeline.corpora.alignments import read_records
+from input_pipeline.corpora.spoken_phrases import is_labeled
+from input_pipeline.corpora.storage import as_text, corpus_directory
+
+TIMES = "exact_times.json"
+
+
+def write_chapters(data: pathlib.Path, folder: pathlib.Path) -> list[str]:
+    """Writes the unlabeled training chapters: FOLDER/LANGUAGE/CHAPTER.flac and .txt, and their exact times.
+
+    Args:
+      data: holds the prepared corpus spoken_phrases/chapters.
+      folder: the target folder.
+
+    Returns:
+      The languages.
+    """
+    builder = tfds.builder_from_directory(corpus_directory("spoken_phrases/chapters", data))
+    times = {}
+    for record in builder.as_data_source("train"):
+        name, language = as_text(record["id"]), as_text(record["language"])
+        if is_labeled(name):
+            continue
+        (folder / language).mkdir(parents=True, exist_ok=True)
+        (folder / language / f"{name}.flac").write_bytes(record["audio"])
+        (folder / language / f"{name}.txt").write_text(as_text(record["text"]) + "\n", encoding="utf-8")
+        times[f"{language}/{name}"] = [np.asarray(record[edge]).tolist() for edge in ("starts", "ends")]
+    (folder / TIMES).write_text(json.dumps(times))
+    return sorted({name.partition("/")[0] for name in times})
+
+
+def score_alignments(chapters: pathlib.Path, aligned: pathlib.Path) -> dict[str, float]:
+    """Compares the verses that were found with the exact times.
+
+    Args:
+      chapters: from `write_chapters`.
+      aligned: a folder of alignments, with one folder per language.
+
+    Returns:
+      median_ms and p95_ms of the absolute error over all starts and ends, within_200_ms as a share, verses, and lost: verses
+      that are missing or more than a second off.
+    """
+    records = read_records(aligned)
+    errors, lost = [], 0
+    for name, (starts, ends) in json.loads((chapters / TIMES).read_text()).items():
+        verses = records[name]["verses"] if name in records else []
+        found = [(verse["start"], verse["end"]) for verse in verses]
+        lost += abs(len(starts) - len(found))
+        own = np.abs(np.asarray(found).reshape(-1, 2) - np.stack([starts, ends], axis=1)[: len(found)])
+        lost += int((own.max(axis=1) > 1.0).sum())
+        errors.append(own)
+    error = np.concatenate(errors)
+    return {
+        "median_ms": round(1000 * float(np.median(error)), 1),
+        "p95_ms": round(1000 * float(np.percentile(error, 95)), 1),
+        "within_200_ms": round(float((error <= 0.2).mean()), 4),
+        "verses": len(error),
+        "lost": lost,
+    }

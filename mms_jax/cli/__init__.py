@@ -1,0 +1,38 @@
+"""The command `mms-jax`; every subcommand is a file here, which parses, calls and prints."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from mms_jax.errors import MmsError
+
+# Modules of this package with `add_arguments(parser)` and `run(arguments) -> exit status`.
+COMMANDS = {
+    "transcribe": "transcribe recordings",
+    "identify": "identify the languages of recordings",
+    "align": "find the times of every verse, word and character of a text",
+    "verify": "measure the error rates of aligned verses with a recognizer",
+    "speak": "synthesize speech from text",
+    "convert": "convert models of other programs to the format of this one, and back",
+    "export": "export a recognizer as one StableHLO program, for serving",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; returns the exit status: 0 only if every input was processed."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="mms-jax", description="Massively multilingual speech in JAX.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, help_text in COMMANDS.items():
+        subparser = commands.add_parser(name, help=help_text, description=help_text)
+        if argv[:1] == [name]:  # the imports of the others would take seconds
+            module = importlib.import_module(f"{__name__}.{name}")
+            module.add_arguments(subparser)
+            subparser.set_defaults(run=module.run)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (MmsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

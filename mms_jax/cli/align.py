@@ -1,0 +1,175 @@
+"""`mms-jax align`: pairs of files in, alignments, subtitles and clips out; an interrupted folder is resumed."""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from input_pipeline.corpora.alignments import SETTINGS, file_checksum, read_records, write_record
+from mms_jax.alignment.chapters import Chapter, align_chapters, to_json
+from mms_jax.alignment.clips import write_clips
+from mms_jax.alignment.formats import format_chapter
+from mms_jax.alignment.pairs import Pair, find_pairs
+from mms_jax.cli.common import MODEL_HELP
+from mms_jax.errors import AlignmentError, AudioError, InputError
+from mms_jax.files import read_json
+from mms_jax.inference.load import load_recognizer
+from mms_jax.inference.recognizer import Recognizer
+from mms_jax.text.mms_rules import TextRules
+
+BY_FOLDER = "folder"  # --lang: each recording lies in a folder named by its language
+DOUBTFUL = -1.0  # a chapter's score below which its text and recording probably do not match
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds its arguments."""
+    parser.add_argument(
+        "audio", metavar="AUDIO", help="a recording of any format, rate and length, or a folder of them"
+    )
+    parser.add_argument("text", metavar="TEXT", help="its text, one verse a line; or a folder, NAME.txt for NAME.mp3")
+    parser.add_argument(
+        "--lang", required=True,
+        help="language, ISO 639-3 (any, for models of romanized text); or folder, where each recording lies in a "
+        "folder named by its language",
+    )  # fmt: skip
+    parser.add_argument("--model", required=True, help=f"a CTC recognizer: {MODEL_HELP}")
+    parser.add_argument(
+        "--format", choices=("json", "textgrid", "srt", "vtt", "tsv"), default="json", help="default: json"
+    )
+    parser.add_argument(
+        "--output-dir", type=pathlib.Path,
+        help="folder for NAME.json, and for NAME in the --format; finished recordings are not aligned again",
+    )  # fmt: skip
+    parser.add_argument("--clips", type=pathlib.Path, metavar="DIR", help="write clips to DIR/NAME, with a manifest")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="PNG", help="plot ten seconds of a single recording")
+    parser.add_argument("--plot-at", type=float, default=0.0, metavar="S", help="second at which to begin (default: 0)")
+    parser.add_argument("--remove-brackets", action="store_true", help="ignore text in brackets, which was not read")
+    parser.add_argument("--as-released", action="store_true", help="normalize text with the errors of MMS's release")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Aligns; returns the exit status: 0 only if every file was processed."""
+    pairs, problems = find_pairs(arguments.audio, arguments.text)
+    if arguments.plot and arguments.plot.suffix not in (".png", ".pdf", ".svg"):
+        raise InputError(f"--plot {arguments.plot}: name a file .png, .pdf or .svg")
+    if len(pairs) > 1 and arguments.plot:
+        raise AlignmentError("--plot draws one recording; name it and its text")
+    if len(pairs) > 1 and arguments.format != "json" and not arguments.output_dir:
+        raise AlignmentError(f"--format {arguments.format} of several recordings needs --output-dir")
+    waiting = pairs
+    if arguments.output_dir:
+        _claim(arguments.output_dir, arguments)
+        waiting = [pair for pair in pairs if not _is_done(pair, arguments)]
+        if len(waiting) < len(pairs):
+            print(f"{len(pairs) - len(waiting)} of {len(pairs)} are done already", file=sys.stderr)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if not waiting:
+        return 1 if problems else 0
+    recognizer = load_recognizer(arguments.model, sorted({_language(pair, arguments) for pair in waiting}))
+    failed = bool(problems)
+    results = _aligned(recognizer, waiting, arguments)
+    with contextlib.closing(tqdm(results, total=len(waiting), desc="align", unit="file", disable=None)) as progress:
+        for pair, result in progress:
+            try:
+                if isinstance(result, Exception):
+                    raise result
+                _finish(pair, result, recognizer, arguments)
+            except (AudioError, AlignmentError) as error:
+                failed = True
+                tqdm.write(f"error: {error}", file=sys.stderr)
+    if arguments.output_dir:
+        _write_dropped(arguments.output_dir)
+    return 1 if failed else 0
+
+
+def _aligned(
+    recognizer: Recognizer, pairs: list[Pair], arguments: argparse.Namespace
+) -> Iterator[tuple[Pair, Chapter | AudioError | AlignmentError]]:
+    """Every pair with its chapter or its error, in order."""
+    texts: dict[str, list[str]] = {}
+    unreadable: dict[str, AlignmentError] = {}
+    for pair in pairs:
+        try:
+            texts[pair.name] = pair.lines()
+        except AlignmentError as error:
+            unreadable[pair.name] = error
+    readable = [pair for pair in pairs if pair.name in texts]
+    chapters = align_chapters(
+        recognizer, [str(pair.audio) for pair in readable], list(texts.values()),
+        [_language(pair, arguments) for pair in readable], TextRules(arguments.as_released, arguments.remove_brackets),
+    )  # fmt: skip
+    for pair in pairs:
+        yield pair, next(chapters) if pair.name in texts else unreadable[pair.name]
+
+
+def _language(pair: Pair, arguments: argparse.Namespace) -> str:
+    return pair.audio.resolve().parent.name if arguments.lang == BY_FOLDER else arguments.lang
+
+
+def _finish(pair: Pair, chapter: Chapter, recognizer: Recognizer, arguments: argparse.Namespace) -> None:
+    """Writes the requested files. The JSON comes last, and marks the others as complete."""
+    record = {"file": str(pair.audio), "text_file": str(pair.text), **to_json(chapter)}
+    if chapter.score is not None and chapter.score < DOUBTFUL:
+        tqdm.write(
+            f"warning: {pair.audio}: score {chapter.score:.2f}; text and recording hardly belong together (another "
+            "language, another chapter?), or the model has not learned this language",
+            file=sys.stderr,
+        )
+    if arguments.clips:
+        write_clips(record, arguments.clips / pair.name)
+    if arguments.plot:
+        from mms_jax.alignment.plot import plot_alignment
+
+        plot_alignment(chapter, str(pair.audio), recognizer, arguments.plot, start=arguments.plot_at)
+    as_json = arguments.format == "json"
+    if not arguments.output_dir:
+        tqdm.write(json.dumps(record, ensure_ascii=False) if as_json else format_chapter(chapter, arguments.format))
+        return
+    if not as_json:
+        path = _output(pair, arguments, arguments.format)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(format_chapter(chapter, arguments.format) + "\n", encoding="utf-8")
+    places = {"file": str(pair.audio.resolve()), "text_file": str(pair.text.resolve())}
+    write_record(_output(pair, arguments, "json"), record | places | {"sha256": file_checksum(pair.audio)})
+
+
+def _write_dropped(folder: pathlib.Path) -> None:
+    """Writes dropped.tsv: the characters and words of each text without a symbol."""
+    rows = [
+        f"{name}\t{what}\t{times}"
+        for name, record in (read_records(folder) if any(folder.rglob("*.json")) else {}).items()
+        for what, times in sorted(record["dropped"].items(), key=lambda item: -item[1])
+    ]
+    (folder / "dropped.tsv").write_text("\n".join(["chapter\tdropped\ttimes", *rows]) + "\n", encoding="utf-8")
+
+
+def _claim(folder: pathlib.Path, arguments: argparse.Namespace) -> None:
+    """Reserves a folder for the alignments of one model and language, since a corpus is made from all of them."""
+    settings = {name: getattr(arguments, name) for name in ("model", "lang", "as_released", "remove_brackets")}
+    path = folder / SETTINGS
+    if path.exists() and (others := read_json(path, AlignmentError)) != settings:
+        differing = ", ".join(f"{key}={others.get(key)!r}" for key in settings if others.get(key) != settings[key])
+        raise AlignmentError(f"{folder} holds alignments made with {differing}; choose another --output-dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings) + "\n")
+
+
+def _is_done(pair: Pair, arguments: argparse.Namespace) -> bool:
+    """Whether the alignment exists and is newer than recording and text."""
+    wanted = [_output(pair, arguments, form) for form in ("json", arguments.format)]
+    if arguments.clips:
+        wanted.append(arguments.clips / pair.name / "manifest.json")
+    if not all(path.exists() for path in wanted) or not pair.audio.exists():
+        return False
+    newest = max(pair.audio.stat().st_mtime, pair.text.stat().st_mtime)
+    return all(path.stat().st_mtime >= newest for path in wanted)
+
+
+def _output(pair: Pair, arguments: argparse.Namespace, form: str) -> pathlib.Path:
+    suffix = {"textgrid": "TextGrid"}.get(form, form)
+    return arguments.output_dir / f"{pair.name}.{suffix}"

@@ -1,0 +1,89 @@
+"""Finds models of all formats and sources: their descriptions and parameters, and the classes for inference."""
+
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mms_jax.checkpoint import StoredModel, load_model
+from mms_jax.errors import CheckpointError
+from mms_jax.inference import export
+from mms_jax.inference.encoder import Encoder
+from mms_jax.inference.forward import make_forward
+from mms_jax.inference.identifier import Identifier
+from mms_jax.inference.recognizer import Recognizer
+from mms_jax.inference.synthesizer import Synthesizer
+from mms_jax.inference.windows import for_inference
+from mms_jax.interop import fairseq, hub, huggingface, torchaudio, vits
+from mms_jax.interop.torch_files import read_torch
+from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, VOICE
+from mms_jax.models.vits.config import VitsConfig
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.text.vocabulary import vocabulary_from_json
+from mms_jax.text.voice_tokenizer import VoiceTokenizer
+
+Model = Recognizer | Identifier | Encoder | Synthesizer
+
+
+def find_model(
+    model: str | os.PathLike, languages: Sequence[str] | None = None, *, skip_unknown: bool = False
+) -> StoredModel:
+    """Reads the description and parameters of a model of any format and source.
+
+    Args:
+      model: as for `load`, except an export.
+      languages: the languages to read from a model with language adapters; None for all in the folder.
+      skip_unknown: skip languages that the model lacks, instead of raising an error; without languages, a model with
+        adapters is read as an encoder.
+
+    Raises:
+      CheckpointError, ConversionError: no such model, or one that cannot be read. LanguageError: an unknown language.
+    """
+    path = pathlib.Path(model).expanduser()
+    if export.is_folder(path):
+        raise CheckpointError(f"{model} is an export, which only `transcribe` runs; give the model that was exported")
+    if path.suffix == ".pth":
+        return vits.load_original(path)
+    if path.is_file():
+        stored = read_torch(path)
+        if torchaudio.is_state(stored):
+            return torchaudio.load_state(stored, str(path))
+        return fairseq.load_stored(stored, str(path), languages, skip_unknown=skip_unknown)
+    if not path.exists() and hub.is_repository(str(model)):
+        # A stand-in for unknown languages, see `huggingface.wanted_languages`.
+        path = hub.fetch(str(model), [*languages, huggingface.ENGLISH] if languages and skip_unknown else languages)
+    if vits.is_folder(path):
+        return vits.load_folder(path)
+    if huggingface.is_folder(path):
+        return huggingface.load_folder(path, languages, skip_unknown=skip_unknown)
+    if not path.exists():
+        raise CheckpointError(f"{model}: no such folder; give a run's --workdir, a Hugging Face folder, or OWNER/NAME")
+    return load_model(path)
+
+
+def _make_recognizer(stored: StoredModel, dtype: Any) -> Recognizer:
+    config = for_inference(Wav2Vec2Config.from_json(stored.description["model"]))
+    vocabulary = vocabulary_from_json(stored.description["vocabulary"])
+    return Recognizer(config, vocabulary, stored.params, make_forward(config, vocabulary, dtype))
+
+
+def _make_identifier(stored: StoredModel, dtype: Any) -> Identifier:
+    config = for_inference(Wav2Vec2Config.from_json(stored.description["model"]))
+    return Identifier(config, stored.description, stored.params, dtype)
+
+
+def _make_encoder(stored: StoredModel, dtype: Any) -> Encoder:
+    return Encoder(for_inference(Wav2Vec2Config.from_json(stored.description["model"])), stored.params, dtype)
+
+
+def _make_voice(stored: StoredModel, dtype: Any) -> Synthesizer:
+    config = VitsConfig.from_json(stored.description["model"])
+    return Synthesizer(config, VoiceTokenizer.from_json(stored.description["text"]), stored.params["voice"], dtype)
+
+
+MAKERS: dict[str, Callable[..., Model]] = {
+    RECOGNIZER: _make_recognizer,
+    IDENTIFIER: _make_identifier,
+    ENCODER: _make_encoder,
+    VOICE: _make_voice,
+}

@@ -1,0 +1,119 @@
+"""wav2vec 2.0 pretraining as a task."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from ml_collections import ConfigDict
+
+from input_pipeline.corpora.storage import Corpus
+from input_pipeline.dataset import DataNeeds
+from input_pipeline.decode import Batch
+from mms_jax.models.description import ENCODER, Description
+from mms_jax.models.functional import FunctionalModel
+from mms_jax.models.layers import compute_dtype, length_mask
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.models.wav2vec2.heads import Wav2Vec2ForPretraining
+from mms_jax.models.wav2vec2.masking import Masking
+from mms_jax.models.wav2vec2.quantizer import gumbel_temperature
+from mms_jax.tasks.backbone import backbone_geometry
+from mms_jax.tasks.base import Evaluation, Task
+from mms_jax.tasks.gradient_update import gradient_update
+from mms_jax.tasks.pretrain import config as defaults
+from mms_jax.tasks.pretrain import loss as losses
+from mms_jax.tasks.pretrain import metrics
+from mms_jax.tasks.weighted import Loss, Weighted
+
+Array = jax.Array
+
+
+class PretrainTask(Task):
+    """Contrastive prediction of masked frames."""
+
+    name = "pretrain"
+    kind = ENCODER
+    default_config = staticmethod(defaults.default_config)
+    format_result = staticmethod(metrics.format_table)
+    update = gradient_update
+
+    def __init__(self, config: ConfigDict, model: Wav2Vec2Config):
+        """Stores the settings of the loss.
+
+        Args:
+          config: the experiment.
+          model: the geometry.
+        """
+        self.model = model
+        self.dtype = compute_dtype(config.compute_dtype)
+        self.masking = Masking(**config.masking)
+        self.settings = config.pretrain.to_dict()
+        self.needs = DataNeeds(crop=True, waveform_epsilon=model.waveform_epsilon)
+
+    @classmethod
+    def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "PretrainTask":
+        """See Task."""
+        del corpora
+        return cls(config, backbone_geometry(config))
+
+    @classmethod
+    def from_description(cls, config: ConfigDict, description: Description) -> "PretrainTask":
+        """See Task."""
+        return cls(config, Wav2Vec2Config.from_json(description["model"]))
+
+    def build(self, key: Array) -> Wav2Vec2ForPretraining:
+        """See Task."""
+        return Wav2Vec2ForPretraining(self.model, dtype=self.dtype, rngs=nnx.Rngs(params=key))
+
+    def describe(self) -> Description:
+        """See Task."""
+        return {"kind": self.kind, "model": self.model.to_json()}
+
+    def loss(
+        self, module: Wav2Vec2ForPretraining, batch: Batch, key: Array, step: Array, *, train: bool = True
+    ) -> Loss:
+        """InfoNCE + weighted diversity + weighted feature penalty, each a mean over masked (or real) frames.
+
+        Args:
+          module: from `build`.
+          batch: waveforms (rows, samples) and lengths (rows,).
+          key: randomness of this step.
+          step: int, for the temperature of the Gumbel softmax.
+          train: False for evaluation: no noise and no dropout, but the same masking.
+        """
+        s = self.settings
+        forward_key, negative_key = jax.random.split(key)
+        temperature = gumbel_temperature(step, s["gumbel_start"], s["gumbel_end"], s["gumbel_decay"])
+        out = module(
+            batch["waveforms"],
+            batch["lengths"],
+            masking=self.masking,
+            key=forward_key,
+            temperature=temperature,
+            train=train,
+        )
+        negatives = losses.sample_negatives(negative_key, out.valid, s["negatives"])
+        codes = out.quantized.codes
+        contrastive, accuracy = losses.contrastive_loss(
+            out.predicted, out.target, codes, negatives, out.valid, s["temperature"]
+        )
+        diversity = losses.diversity_loss(out.quantized.logits, out.valid)
+        frames = length_mask(out.encoded.frames, out.encoded.masked.shape[1])
+        penalty = losses.feature_penalty(out.encoded.extracted, frames)
+        extra = s["diversity_weight"] * diversity.mean() + s["penalty_weight"] * penalty.mean()
+        total = Weighted(contrastive.sum + extra * contrastive.weight, contrastive.weight)
+        perplexity = losses.code_perplexity(out.quantized.logits, out.valid)
+        return Loss(
+            total,
+            {
+                "contrastive": contrastive,
+                "accuracy": accuracy,
+                "diversity": diversity,
+                "feature_penalty": penalty,
+                "code_perplexity": Weighted(perplexity, jnp.ones(())),
+            },
+        )
+
+    def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
+        """See Task: accuracy and loss over all masked frames, see `metrics.make_evaluation`."""
+        return metrics.make_evaluation(self.loss, model, gathered)

@@ -1,0 +1,221 @@
+"""VITS as a task: a voice is trained against discriminators, each with its own optimizer, in one step."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from ml_collections import ConfigDict
+
+from input_pipeline.corpora.storage import Corpus
+from input_pipeline.dataset import DataNeeds, corpus_alphabets
+from input_pipeline.decode import Batch
+from mms_jax import sharding
+from mms_jax.audio.waveform import SAMPLE_RATE
+from mms_jax.checkpoint import StoredModel
+from mms_jax.errors import ConfigError, CorpusError
+from mms_jax.models.description import VOICE as VOICE_KIND
+from mms_jax.models.description import Description
+from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.layers import compute_dtype
+from mms_jax.models.vits.config import VitsConfig, geometry
+from mms_jax.models.vits.model import AdversarialVits
+from mms_jax.tasks.base import CarriedOver, Evaluation, Examples, LoadModel, Result, Task, Updated
+from mms_jax.tasks.tts import config as defaults
+from mms_jax.tasks.tts import metrics, scoring
+from mms_jax.tasks.tts.adversarial import (
+    DISCRIMINATORS,
+    VOICE,
+    apply_to_part,
+    skip_discriminators,
+    update_discriminators,
+)
+from mms_jax.tasks.tts.forward import draw, generate
+from mms_jax.tasks.weighted import Weighted
+from mms_jax.text.voice_tokenizer import VoiceTokenizer, known_rows
+
+Array = jax.Array
+
+DIAGONAL_PRIOR = (
+    3.0  # nats by which a frame's score falls for each squared symbol off the diagonal, in the first update
+)
+
+
+class TtsTask(Task):
+    """One voice, from recordings and transcripts."""
+
+    name = "tts"
+    kind = VOICE_KIND
+    renamed_keys = defaults.RENAMED_KEYS
+    free_keys = defaults.FREE_KEYS
+    parts = (VOICE, DISCRIMINATORS)
+    default_config = staticmethod(defaults.default_config)
+    format_result = staticmethod(metrics.format_table)
+
+    def __init__(self, config: ConfigDict, model: VitsConfig, tokenizer: VoiceTokenizer):
+        """Stores the settings of the losses.
+
+        Args:
+          config: the experiment.
+          model: the geometry.
+          tokenizer: symbols of the voice.
+
+        Raises:
+          ConfigError: recordings may be too short for a segment, or have another rate than the voice.
+        """
+        settings = config.tts
+        if config.input.min_seconds * SAMPLE_RATE < settings.segment + model.hop:
+            raise ConfigError(
+                f"config.input.min_seconds={config.input.min_seconds} admits recordings shorter than the segments of "
+                f"config.tts.segment={settings.segment} samples; raise it to {settings.segment / SAMPLE_RATE + 0.02:.2f}"
+            )
+        if settings.segment % model.hop or settings.segment <= model.fft // 2:
+            raise ConfigError(
+                f"config.tts.segment={settings.segment} must be a multiple of {model.hop} samples, and more than "
+                f"{model.fft // 2}"
+            )
+        if model.rate != SAMPLE_RATE:
+            raise ConfigError(f"this voice speaks at {model.rate} Hz, and corpora are stored at {SAMPLE_RATE}")
+        self.model, self.tokenizer = model, tokenizer
+        self.dtype = compute_dtype(config.compute_dtype)
+        self.segment, self.mel_weight, self.kl_weight = settings.segment, settings.mel_weight, settings.kl_weight
+        self.diagonal_prior_steps = settings.diagonal_prior_steps
+        self.discriminator_start_step = settings.discriminator_start_step
+        # Waveforms stay as they were recorded: the voice is to be as loud as its recordings.
+        self.needs = DataNeeds(tokenizer=tokenizer, waveform_epsilon=None)
+
+    @classmethod
+    def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "TtsTask":
+        """See Task. The symbols are those of the corpora's transcripts, which are in one language."""
+        alphabets = corpus_alphabets(corpora)
+        if len(alphabets) != 1:
+            raise CorpusError(
+                f"config.input.corpora: a voice speaks one language, these hold {', '.join(alphabets)}; choose one "
+                "recording with python -m input_pipeline.prepare voice"
+            )
+        [(language, characters)] = alphabets.items()
+        tokenizer = VoiceTokenizer.from_characters(characters, language, uroman=config.tts.uroman)
+        return cls(config, geometry(config.model.geometry, vocabulary=len(tokenizer)), tokenizer)
+
+    @classmethod
+    def from_description(cls, config: ConfigDict, description: Description) -> "TtsTask":
+        """See Task."""
+        tokenizer = VoiceTokenizer.from_json(description["text"])
+        return cls(config, VitsConfig.from_json(description["model"]), tokenizer)
+
+    def build(self, key: Array) -> AdversarialVits:
+        """See Task."""
+        return AdversarialVits(self.model, dtype=self.dtype, rngs=nnx.Rngs(params=key))
+
+    def describe(self) -> Description:
+        """See Task."""
+        return {"kind": self.kind, "model": self.model.to_json(), "text": self.tokenizer.to_json()}
+
+    def objective(self, figures: Mapping[str, Weighted]) -> Array:
+        """The loss of the voice without its adversarial part (Kim et al. 2021, equation 12)."""
+        return (
+            self.mel_weight * figures["mel"].mean() + self.kl_weight * figures["kl"].mean() + figures["duration"].mean()
+        )
+
+    def update(
+        self,
+        model: FunctionalModel,
+        optimizer: optax.GradientTransformation,
+        params: Params,
+        optimizer_state: optax.OptState,
+        batch: Batch,
+        key: Array,
+        step: Array,
+    ) -> Updated:
+        """See Task. First the discriminators, then the voice against the new discriminators.
+
+        The voice runs forward once: its backward pass waits for the discriminators' update. They take part from batch
+        `config.tts.discriminator_start_step` on. In the first `config.tts.diagonal_prior_steps` batches a fading penalty
+        draws the alignment to the diagonal, as a flat start does for Gaussian mixtures in recognition.
+        """
+        random = draw(self.model, batch, key)
+        penalty = None
+        if self.diagonal_prior_steps:
+            penalty = DIAGONAL_PRIOR * jnp.maximum(0.0, 1.0 - step / self.diagonal_prior_steps)
+
+        def run_voice(voice: Params):
+            module = model.bind(params | {VOICE: voice}).voice
+            generated = generate(module, batch, random, segment=self.segment, diagonal_penalty=penalty)
+            return (generated.segments, self.objective(generated.losses)), generated
+
+        (_, objective), pull_back, generated = jax.vjp(run_voice, params[VOICE], has_aux=True)
+
+        def with_discriminators(params: Params, optimizer_state: optax.OptState):
+            return update_discriminators(model, optimizer, params, optimizer_state, generated)
+
+        def without_discriminators(params: Params, optimizer_state: optax.OptState):
+            return skip_discriminators(model, optimizer, params, optimizer_state, generated)
+
+        if self.discriminator_start_step:
+            params, optimizer_state, segment_gradient, figures = jax.lax.cond(
+                step >= self.discriminator_start_step,
+                with_discriminators,
+                without_discriminators,
+                params,
+                optimizer_state,
+            )
+        else:
+            params, optimizer_state, segment_gradient, figures = with_discriminators(params, optimizer_state)
+        [gradients] = pull_back((segment_gradient, jnp.ones(())))
+        params, optimizer_state = apply_to_part(optimizer, VOICE, gradients, optimizer_state, params)
+        one, present = jnp.ones(()), jnp.sum(batch["counted"]).astype(jnp.float32)
+        loss = objective + figures["adversarial"].mean() + figures["feature"].mean()
+        return (
+            params,
+            optimizer_state,
+            generated.losses
+            | figures
+            | {
+                "loss": Weighted(loss, one),
+                "gradient_norm": Weighted(optax.tree.norm(gradients), one),
+                "infeasible": Weighted(present - jnp.sum(generated.counted), present),
+            },
+        )
+
+    def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
+        """See Task: the losses of the voice, see `metrics.make_evaluation`."""
+        return metrics.make_evaluation(self.model, self.segment, model, gathered)
+
+    def make_examples(
+        self, model: FunctionalModel, gathered: jax.sharding.Sharding
+    ) -> Callable[[Params, Batch], Examples]:
+        """See Task: synthesized and recorded speech, their spectrograms, and alignments."""
+        return metrics.make_examples(self.model, self.segment, model, gathered)
+
+    def score_checkpoint(
+        self, config: ConfigDict, stored: StoredModel, corpora: Sequence[Corpus], load: LoadModel
+    ) -> Result:
+        """See Task: distances of synthesized speech from recordings, see `scoring.score_voice`."""
+        records = [record for corpus in corpora for record in corpus.source]
+        return scoring.score_voice(load(stored), records, config.tts.recognizer, load)
+
+    def carry_over(self, params: Params, stored: StoredModel) -> CarriedOver:
+        """See Task. Embeddings of a voice's symbols are rearranged for this voice's."""
+        if stored.description["kind"] != self.kind:
+            return CarriedOver(stored.params)
+        tokens = stored.description["text"]["tokens"]
+        rows = known_rows(self.tokenizer.tokens, tokens)
+        fresh = params[VOICE]["text_encoder"]["embedding"]
+        theirs = stored.params[VOICE]
+        old = np.asarray(theirs["text_encoder"]["embedding"])
+        embedding = np.array(sharding.to_host(fresh))
+        if embedding.shape[1:] == old.shape[1:]:  # another width is rejected later, by name
+            for new, row in rows:
+                embedding[new] = old[row]
+        theirs = theirs | {"text_encoder": theirs["text_encoder"] | {"embedding": embedding}}
+        unknown = [token for token in self.tokenizer.tokens[1:] if token not in tokens]
+        left = [token for token in tokens[1:] if token not in self.tokenizer.tokens]
+        notes = {
+            VOICE: f"{len(rows)} of {len(self.tokenizer)} symbols taken; fresh: {' '.join(unknown) or 'none'}; "
+            f"left: {' '.join(left) or 'none'}"
+        }
+        if DISCRIMINATORS not in stored.params:
+            notes[DISCRIMINATORS] = "the model has none: the voice degrades until they are trained"
+        return CarriedOver(stored.params | {VOICE: theirs}, notes)

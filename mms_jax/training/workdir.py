@@ -1,0 +1,37 @@
+"""The folder of a run: it belongs to one experiment."""
+
+import pathlib
+
+import jax
+from ml_collections import ConfigDict
+
+from mms_jax.config import differing_keys, flatten_config
+from mms_jax.errors import TrainingError
+from mms_jax.files import read_json, write_json
+
+
+def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
+    """Makes the folder this experiment's, or checks that it already is.
+
+    Raises:
+      TrainingError: it holds another experiment's checkpoints; the message lists the keys that differ.
+    """
+    path = folder / "config.json"
+    if path.exists() and any((folder / "checkpoints").glob("[0-9]*")):
+        stored = read_json(path, TrainingError)
+        if stored.get("task") != config.task:
+            raise TrainingError(
+                f"{folder} holds the checkpoints of another task ({stored.get('task')!r}, this is {config.task!r}); "
+                "choose a new --workdir"
+            )
+        differing = differing_keys(config, stored)
+        if differing:
+            lines = [f"  {name}: {there!r} there, {now!r} now" for name, (there, now) in differing.items()]
+            raise TrainingError(
+                f"{folder} holds the checkpoints of another experiment:\n"
+                + "\n".join(lines)
+                + "\nChoose a new --workdir, or give these keys the values they have there to continue that run."
+            )
+    if jax.process_index() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, flatten_config(config))

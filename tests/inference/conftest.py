@@ -1,0 +1,3 @@
+"""The folders that transformers wrote."""
+
+from tests.interop.conftest import folder  # noqa: F401

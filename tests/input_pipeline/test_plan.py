@@ -1,0 +1,113 @@
+"""The order of the data: deterministic, host-independent, and as the sampling promises."""
+
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from input_pipeline.corpora.storage import Index
+from input_pipeline.plan import EvaluationPlan, TrainingPlan, make_table, sampling_weights
+from mms_jax.errors import CorpusError
+
+
+def make_index(counts, seed=0, shortest=1.0, longest=9.0):
+    rng = np.random.default_rng(seed)
+    language = np.repeat(list(counts), list(counts.values()))
+    seconds = rng.uniform(shortest, longest, len(language)).astype(np.float32)
+    return Index(seconds, language, rng.integers(1, 60, len(language)).astype(np.int32), {})
+
+
+def table_of(*indexes, **changes):
+    settings_ = {"buckets": (3.0, 6.0, 10.0), "min_seconds": 0.5, "crop": False, "need_text": True} | changes
+    return make_table(list(indexes), **settings_)
+
+
+def natural_plan(table, **changes):
+    weights = sampling_weights(table, beta_corpus=1.0, beta_language=1.0)
+    return TrainingPlan(table, weights, **({"batch_seconds": 30.0, "rows_multiple": 1, "seed": 0} | changes))
+
+
+def test_batch_is_a_function_of_seed_and_step():
+    table = table_of(make_index({"eng": 100, "swh": 30}))
+    one, other = natural_plan(table), pickle.loads(pickle.dumps(natural_plan(table)))
+    jumbled = [7, 0, 3 * one.batches + 2, 1]
+    for step in jumbled:
+        np.testing.assert_array_equal(one.batch(step).items, other.batch(step).items)
+    different = natural_plan(table, seed=1)
+    assert any((one.batch(s).items.tolist() != different.batch(s).items.tolist()) for s in range(one.batches))
+    assert one.batch(0).items.tolist() != one.batch(one.batches).items.tolist(), "epochs differ"
+
+
+def test_rows_fit_their_bucket_and_batches_their_seconds():
+    table = table_of(make_index({"eng": 200}))
+    plan = natural_plan(table, rows_multiple=2)
+    for step in range(plan.batches):
+        batch = plan.batch(step)
+        assert (table.seconds[batch.items] * 16_000 <= batch.samples + 1).all()
+        assert len(batch.items) % 2 == 0
+        assert len(batch.items) * batch.samples <= 30 * 16_000
+        assert batch.labels >= 8
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 300))
+def test_an_epoch_draws_every_utterance_about_once(seed, count):
+    table = table_of(make_index({"eng": count}, seed=seed))
+    plan = natural_plan(table, seed=seed)
+    drawn = np.bincount(np.concatenate([plan.batch(s).items for s in range(plan.batches)]), minlength=len(table))
+    for bucket in range(3):
+        members = drawn[table.bucket == bucket]
+        if len(members):
+            # The batches of a bucket hold a few rows more or less than it has utterances. Weights differ by
+            # nothing within a language, so counts differ by at most one.
+            assert members.max() - members.min() <= 1
+
+
+def test_temperature_raises_rare_languages_and_small_corpora():
+    big, small = make_index({"eng": 900, "swh": 100}), make_index({"yor": 100}, seed=1)
+    table = table_of(big, small)
+
+    def shares(**betas):
+        weights = sampling_weights(table, **betas) * table.seconds
+        weights /= weights.sum()
+        return {name: weights[table.language == name].sum() for name in ("eng", "swh", "yor")}
+
+    natural = shares(beta_corpus=1.0, beta_language=1.0)
+    assert natural["eng"] == pytest.approx(table.seconds[table.language == "eng"].sum() / table.seconds.sum())
+    flat = shares(beta_corpus=0.0, beta_language=0.0)
+    assert flat == pytest.approx({"eng": 0.25, "swh": 0.25, "yor": 0.5})
+    half = shares(beta_corpus=0.5, beta_language=0.5)
+    for name in ("swh", "yor"):
+        assert natural[name] < half[name] < flat[name]
+
+
+def test_sampled_shares_are_the_wanted_ones():
+    table = table_of(make_index({"eng": 900, "swh": 100}))
+    weights = sampling_weights(table, beta_corpus=0.5, beta_language=0.5)
+    plan = TrainingPlan(table, weights, batch_seconds=30.0, rows_multiple=1, seed=0)
+    items = np.concatenate([plan.batch(step).items for step in range(3 * plan.batches)])
+    expected = weights[table.language == "swh"].sum()
+    assert np.mean(table.language[items] == "swh") == pytest.approx(expected, abs=0.02)
+
+
+def test_unusable_utterances_are_dropped_or_cropped():
+    index = make_index({"eng": 50}, longest=20.0)
+    index.characters[:10] = 0
+    strict, cropping = table_of(index), table_of(index, crop=True, need_text=False)
+    assert strict.seconds.max() <= 10.0 and len(strict) + strict.dropped == 50
+    assert len(cropping) == 50 and cropping.bucket.max() == 2
+    with pytest.raises(CorpusError, match="none of 50 utterances"):
+        table_of(index, min_seconds=30.0)
+    with pytest.raises(CorpusError, match="ascending"):
+        table_of(index, buckets=(3.0, 2.0))
+
+
+def test_evaluation_takes_every_utterance_once():
+    table = table_of(make_index({"eng": 37, "swh": 21}))
+    plan = EvaluationPlan(table, batch_seconds=30.0, rows_multiple=4)
+    batches = [plan.batch(step) for step in range(plan.batches)]
+    items = np.concatenate([batch.items for batch in batches])
+    assert sorted(items[items >= 0]) == list(range(58))
+    assert all(len(batch.items) % 4 == 0 for batch in batches)
