@@ -1,0 +1,132 @@
+"""The public API: its names, what its results look like, and the values that it refuses."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import mms_jax
+from mms_jax import errors
+from mms_jax.alignment import align_ctc
+from mms_jax.errors import InputError, MmsError
+
+GOOD = np.random.default_rng(0).normal(0, 0.1, 8000)
+
+
+@pytest.fixture(scope="module")
+def models(fixture_file):
+    folder = fixture_file("huggingface")
+    return {
+        "recognizer": mms_jax.load(folder / "ctc", languages=["eng", "swh"]),
+        "identifier": mms_jax.load(folder / "lid"),
+        "encoder": mms_jax.load(folder / "encoder"),
+        "voice": mms_jax.load(fixture_file("vits") / "huggingface"),
+    }
+
+
+def test_every_public_name_is_there():
+    assert {"load", "align", "Transcript", "Word", "Verse", "BeamSettings", "MmsError", "__version__"} <= set(
+        mms_jax.__all__
+    )
+    assert sorted(mms_jax.__all__) == sorted({*mms_jax._HOMES, "__version__"})
+    for name in mms_jax.__all__:
+        assert getattr(mms_jax, name) is not None
+    assert set(mms_jax.__all__) <= set(dir(mms_jax))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = mms_jax.nothing
+
+
+def test_importing_loads_no_jax():
+    code = "import sys, mms_jax; mms_jax.MmsError, mms_jax.__version__; print('jax' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_package_is_typed():
+    assert (pathlib.Path(mms_jax.__file__).parent / "py.typed").exists()
+
+
+def test_results_and_models_have_short_reprs(models, tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", GOOD, 16_000)
+    [transcript] = models["recognizer"].transcribe([str(tmp_path / "a.wav")], language="swh")
+    [identification] = models["identifier"].identify([str(tmp_path / "a.wav")])
+    audio = models["voice"].speak("abc")
+    for value in (*models.values(), identification, audio):
+        assert len(repr(value)) < 120 and "array" not in repr(value)
+    assert repr(transcript).startswith("Transcript('") and repr(transcript).endswith("words)")
+    word = mms_jax.AlignedWord("ab", 0.5, 1.25, -0.1, [])
+    verse = mms_jax.Verse("ab ab", 0.5, 2.0, None, 0.4, 2.1, "ab ab", True, [word] * 100)
+    assert repr(word) == "AlignedWord('ab', 0.50 to 1.25 s, score=-0.100)"
+    assert repr(verse) == "Verse('ab ab', 0.50 to 2.00 s, no score)"
+    alignment = align_ctc(np.log(np.full((5, 3), 1 / 3)), [1, 2])
+    assert repr(alignment) == f"Alignment(5 frames, score={alignment.score:.2f})"
+    assert repr(audio) == f"Audio({len(audio.samples) / 16_000:.2f} s at 16000 Hz)"
+    assert repr(models["recognizer"]).startswith("Recognizer(2 languages, ")
+
+
+@pytest.mark.parametrize(
+    ("waveforms", "message"),
+    [
+        ("a.wav", "'a.wav' is a path; read it with"),
+        (GOOD, r"an array of shape \(8000,\) where a list of waveforms is expected; write \[waveform\]"),
+        ([GOOD, (GOOD * 32768).astype(np.int16)], r"waveform 1 holds int16 samples; .* divide by 32768"),
+        ([np.stack([GOOD, GOOD])], r"waveform 0 has shape \(2, 8000\); give one channel, .* waveform.mean\(axis=0\)"),
+        ([np.stack([GOOD, GOOD], axis=1)], r"waveform.mean\(axis=1\)"),
+        ([GOOD[:399]], "waveform 0 has 399 samples; models need at least 400"),
+        ([np.where(np.arange(8000) == 7, np.nan, GOOD)], "waveform 0 holds NaN"),
+        (["a.wav"], "waveform 0 has dtype"),
+    ],
+)
+def test_arrays_that_cannot_be_meant_are_refused(models, waveforms, message):
+    for call in (
+        lambda: models["recognizer"].logits(waveforms, language="swh"),
+        lambda: models["identifier"].logits(waveforms),
+        lambda: models["encoder"].features(waveforms),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+def test_another_rate_is_refused(models):
+    assert len(models["encoder"].features([GOOD], rate=16_000)) == 1
+    for call in (
+        lambda: models["recognizer"].logits([GOOD], language="swh", rate=44_100),
+        lambda: models["identifier"].logits([GOOD], rate=8000),
+        lambda: models["encoder"].features([GOOD], rate=8000),
+    ):
+        with pytest.raises(
+            InputError, match=r"models take 16000 Hz; resample first, .*resample\(waveform, (44100|8000)\)"
+        ):
+            call()
+
+
+def test_a_string_is_no_list(models):
+    recognizer = models["recognizer"]
+    for call, message in (
+        (lambda: recognizer.transcribe("a.ogg", language="swh"), r"'a.ogg' is one file .* write \['a.ogg'\]"),
+        (lambda: recognizer.transcribe(pathlib.Path("a.ogg"), language="swh"), r"is one file .* write \['a.ogg'\]"),
+        (lambda: recognizer.transcribe([GOOD], language="swh"), "ndarray where the path of a recording is expected"),
+        (lambda: models["identifier"].identify("a.ogg"), "is one file where a list of files is expected"),
+        (
+            lambda: mms_jax.align("a.mp3", "hello world", language="swh", model=recognizer),
+            "one string where a list of lines",
+        ),
+        (
+            lambda: mms_jax.align(GOOD, ["hello"], language="swh", model=recognizer),
+            "ndarray where the path of a recording",
+        ),
+        (lambda: list(models["voice"].speak_each("abc")), "one text where a list of texts is expected"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+def test_every_error_has_one_base():
+    found = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    assert len(found) > 5 and all(issubclass(error, MmsError) for error in found)
+    with pytest.raises(MmsError, match="choose float32 or bfloat16"):
+        mms_jax.load("nothing", dtype="float16")
