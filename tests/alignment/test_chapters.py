@@ -8,7 +8,7 @@ import soxr
 
 import mms_jax
 from mms_jax.alignment.chapters import align_chapters
-from mms_jax.alignment.spans import Path, verse_spans
+from mms_jax.alignment.spans import FramePath, verse_spans
 from mms_jax.alignment.text import read_chapter_text
 from mms_jax.errors import AlignmentError, AudioError
 from mms_jax.text.vocabulary import readable_symbols
@@ -121,7 +121,7 @@ def test_a_pause_does_not_lie_within_a_word(greek):
         positions[frame] = label
     levels = np.full(400, -70.0)
     levels[50:100] = levels[200:250] = -20.0
-    verses = verse_spans(text, Path(positions, np.zeros(200), np.zeros(200, bool), levels))
+    verses = verse_spans(text, FramePath(positions, np.zeros(200), np.zeros(200, bool), levels))
     np.testing.assert_allclose(verse_times(verses), [[0.5, 0.92], [2.0, 2.5]], atol=0.05)
     assert verses[1].words[0].characters[0].end >= 2.0
 

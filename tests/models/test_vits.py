@@ -294,7 +294,7 @@ def test_reach_is_what_the_generator_hears(voice):
 
 
 def test_impossible_geometries():
-    with pytest.raises(ValueError, match="heads=5 must divide 192"):
+    with pytest.raises(ValueError, match="hidden=192 must be a multiple of 5, for the attention heads"):
         geometry("mms", heads=5)
     with pytest.raises(ValueError, match="upsample kernel 3 must exceed its rate 8"):
         geometry("mms", upsample_kernels=(3, 16, 4, 4))
