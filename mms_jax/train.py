@@ -76,6 +76,8 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         checkpoints = stack.enter_context(Checkpoints(folder, keep=config.checkpoint.keep, keep_every=keep_every))
         state = starting_state(config, checkpoints, task, model, optimizer, mesh)
         first = int(state.step)
+        if first >= config.total_steps:
+            logging.info("finished at step %d; raise config.total_steps to train further", first)
         step_fn = make_train_step(task, model, optimizer, config.seed)
         evaluator = Evaluator(config, task, model, mesh) if config.eval_every else None
         batches = load_batches(

@@ -110,6 +110,9 @@ def test_a_string_is_no_list(models):
         (lambda: recognizer.transcribe("a.ogg", language="swh"), r"'a.ogg' is one file .* write \['a.ogg'\]"),
         (lambda: recognizer.transcribe(pathlib.Path("a.ogg"), language="swh"), r"is one file .* write \['a.ogg'\]"),
         (lambda: recognizer.transcribe([GOOD], language="swh"), "ndarray where the path of a recording is expected"),
+        (lambda: recognizer.transcribe(["a.ogg"], language=None), "NoneType where a language is expected"),
+        (lambda: mms_jax.load(["runs/asr"]), "list where the name of a model is expected"),
+        (lambda: models["voice"].speak("abc", seed="x"), "seed='x' must be from 0"),
         (lambda: models["identifier"].identify("a.ogg"), "is one file where a list of files is expected"),
         (
             lambda: mms_jax.align("a.mp3", "hello world", language="swh", model=recognizer),

@@ -41,7 +41,10 @@ def find_model(
     """
     path = pathlib.Path(model).expanduser()
     if export.is_folder(path):
-        raise CheckpointError(f"{model} is an export, which only `transcribe` runs; give the model that was exported")
+        raise CheckpointError(
+            f"{model} is an export, which can be run, but not converted, exported or trained on; "
+            "give the model that was exported"
+        )
     if path.suffix == ".pth":
         return vits.load_original(path)
     if path.is_file():
@@ -49,7 +52,8 @@ def find_model(
         if torchaudio.is_state(stored):
             return torchaudio.load_state(stored, str(path))
         return fairseq.load_stored(stored, str(path), languages, skip_unknown=skip_unknown)
-    if not path.exists() and hub.is_repository(str(model)):
+    # A folder named like OWNER/NAME whose parent exists is a mistyped run, not a repository.
+    if not path.exists() and hub.is_repository(str(model)) and not path.parent.is_dir():
         # A stand-in for unknown languages, see `huggingface.wanted_languages`.
         path = hub.fetch(str(model), [*languages, huggingface.ENGLISH] if languages and skip_unknown else languages)
     if vits.is_folder(path):

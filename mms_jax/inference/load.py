@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from mms_jax.inference.synthesizer import Synthesizer
 
 _HINTS = {
-    RECOGNIZER: "fine-tune it first: python -m mms_jax.train --config=configs/asr_folder.py --workdir=DIR "
-    "--config.init_from={}",
+    RECOGNIZER: "give a recognizer, such as facebook/mms-1b-all or a run of configs/asr_folder.py",
     IDENTIFIER: "take one that identifies languages, such as facebook/mms-lid-126",
     VOICE: "take a voice, such as facebook/mms-tts-swh, or a run of configs/tts_phrases.py",
     ENCODER: "take a pretrained model, such as facebook/mms-300m",
 }
+
+
+_FINE_TUNE = (
+    "fine-tune it first: python -m mms_jax.train --config=configs/asr_folder.py --workdir=DIR --config.init_from={}"
+)
 
 
 def load(
@@ -49,6 +53,8 @@ def load(
       LanguageError: an unknown language. ConfigError: an unknown dtype.
     """
     precision = compute_dtype(dtype)
+    if not isinstance(model, str | os.PathLike | StoredModel):
+        raise InputError(f"{type(model).__name__} where the name of a model is expected")
     if isinstance(languages, str):
         raise InputError(f"languages={languages!r} is one string; write [{languages!r}]")
     if kind is not None and kind not in _HINTS:
@@ -97,7 +103,8 @@ def _check_kind(model: Any, found: str, wanted: str | None) -> None:
     if wanted not in (None, found):
         name = "this model" if isinstance(model, StoredModel) else model
         kinds = f"{_with_article(found)}, not {_with_article(str(wanted))}"
-        raise CheckpointError(f"{name} is {kinds}; {_HINTS[str(wanted)].format(name)}")
+        hint = _FINE_TUNE.format(name) if (found, wanted) == (ENCODER, RECOGNIZER) else _HINTS[str(wanted)]
+        raise CheckpointError(f"{name} is {kinds}; {hint}")
 
 
 def _with_article(kind: str) -> str:

@@ -151,6 +151,10 @@ class Recognizer:
         return texts
 
     def _languages(self, language: str | Sequence[str], count: int) -> list[int]:
+        if not isinstance(language, str | Sequence):
+            raise InputError(
+                f"{type(language).__name__} where a language is expected, ISO 639-3, or one for each recording"
+            )
         names = [language] * count if isinstance(language, str) else list(language)
         if len(names) != count:
             raise InputError(f"{len(names)} languages for {count} recordings; give one, or one for each")

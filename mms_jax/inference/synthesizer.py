@@ -215,8 +215,8 @@ class Synthesizer:
         scales = (options.speaking_rate, options.noise_scale, options.noise_scale_duration)
         if not all(map(math.isfinite, scales)) or min(scales) < 0 or options.speaking_rate == 0:
             raise InputError("speaking_rate must be above 0, noise scales 0 or more, and all of them finite")
-        if not 0 <= options.seed < 2**32:
-            raise InputError(f"seed={options.seed} must be from 0 to {2**32 - 1}")
+        if not isinstance(options.seed, int) or not 0 <= options.seed < 2**32:
+            raise InputError(f"seed={options.seed!r} must be from 0 to {2**32 - 1}")
         if not 0 <= options.speaker < self.config.speakers:
             raise InputError(f"speaker={options.speaker}: this voice has speakers 0 to {self.config.speakers - 1}")
         return options
