@@ -131,7 +131,7 @@ def shrunk(config):
     config.compute_dtype = "float32"
     config.total_steps = config.checkpoint.every = 1
     config.eval_every = config.input.workers = 0
-    config.input.bucket_seconds, config.input.min_seconds, config.input.batch_seconds = (1.5,), 0.3, 6.0
+    config.input.bucket_seconds, config.input.min_seconds, config.input.batch_seconds = (1.5,), 0.1, 6.0
     config.input.rows_multiple = 1
     if "tts" in config:
         config.tts.segment = 1024
