@@ -11,7 +11,6 @@ import sys
 from collections.abc import Generator, Sequence
 
 import jax
-import numpy as np
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
@@ -128,8 +127,7 @@ def _placed(stored: StoredModel, model: FunctionalModel, mesh: jax.sharding.Mesh
             f"{workdir} has no {', '.join(missing)}, which this task needs; only runs of the task can be evaluated"
         )
     own = {name: stored.params[name] for name in wanted}
-    # From NumPy: JAX does not move an array of one device to a mesh that spans processes.
-    return jax.tree.map(lambda array, place: jax.device_put(np.asarray(array), place), own, model.shardings(mesh))
+    return jax.tree.map(sharding.put_array, own, model.shardings(mesh))
 
 
 def _check_task(stored: StoredModel, task: type[Task], workdir: str) -> None:

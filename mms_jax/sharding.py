@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 from flax import nnx
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from mms_jax.errors import ConfigError
 
@@ -144,6 +144,12 @@ def put_batch(batch: BatchT, mesh: Mesh) -> BatchT:
     """Places this process's rows of a batch, a dict of arrays, as global arrays sharded over the mesh."""
     sharding = batch_sharding(mesh)
     return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
+
+
+def put_array(array: Any, place: Sharding) -> jax.Array:
+    """Places an array that every process holds in full, as one global array; the inverse of `to_host`."""
+    # From NumPy: JAX does not move an array of one device to a mesh that spans processes.
+    return jax.device_put(np.asarray(array), place)
 
 
 def to_host(array: Any) -> np.ndarray:

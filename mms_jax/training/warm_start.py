@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from mms_jax import sharding
 from mms_jax.checkpoint import StoredModel
 from mms_jax.errors import TrainingError
 from mms_jax.inference.find import find_model
@@ -59,8 +60,7 @@ def warm_start(params: Params, init_from: str, task: Task) -> Params:
 
     def choose(path: tuple, leaf: jax.Array) -> jax.Array:
         value = taken.get(_keys(path))
-        # From NumPy: JAX does not move an array of one device to a mesh that spans processes.
-        return leaf if value is None else jax.device_put(np.asarray(value), leaf.sharding)
+        return leaf if value is None else sharding.put_array(value, leaf.sharding)
 
     return jax.tree_util.tree_map_with_path(choose, params)
 
