@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from input_pipeline.corpora.storage import Corpus, as_text, open_corpus
 from input_pipeline.decode import Decoder
-from input_pipeline.plan import EvaluationPlan, Table, TrainingPlan, make_table, sampling_weights
+from input_pipeline.plan import EvaluationPlan, Table, TrainingPlan, format_left_out, make_table, sampling_weights
 from mms_jax.errors import CorpusError
 from mms_jax.text.normalize import normalize
 from mms_jax.text.tokenizer import Tokenizer
@@ -86,8 +86,8 @@ def training_data(
         max_characters=config.max_characters,
         positions=labels.positions if labels is not None else int,
     )
-    if table.dropped:
-        logging.info("%d utterances are too long, too short or without transcript, and left out", table.dropped)
+    if missing := format_left_out(table):
+        logging.warning("%s", missing)
     weights = sampling_weights(table, beta_corpus=config.beta_corpus, beta_language=config.beta_language)
     plan = TrainingPlan(
         table, weights, batch_seconds=config.batch_seconds, rows_multiple=config.rows_multiple, seed=seed
@@ -137,9 +137,8 @@ def _decoder(
 def references(plan: EvaluationPlan, corpora: Sequence[Corpus], items: Sequence[int]) -> tuple[list[str], list[str]]:
     """The normalized transcripts and languages of some utterances of a plan."""
     records = [corpora[plan.table.corpus[item]].source[int(plan.table.record[item])] for item in items]
-    return [normalize(as_text(record["text"])) for record in records], [
-        as_text(record["language"]) for record in records
-    ]
+    languages = [as_text(record["language"]) for record in records]
+    return [normalize(as_text(record["text"]), language) for record, language in zip(records, languages)], languages
 
 
 def language_hours(corpora: Sequence[Corpus]) -> dict[str, float]:

@@ -119,7 +119,7 @@ class Decoder:
         if self._tokenizer is not None:
             out["language"][row] = self._tokenizer.language_index(as_text(record["language"]))
         if self._tokenizer is not None and self._transcripts:
-            text = normalize(as_text(record["text"]))
+            text = normalize(as_text(record["text"]), as_text(record["language"]))
             labels = self._tokenizer.encode(text, as_text(record["language"]))
             if len(labels) > batch.labels:
                 raise AudioError(

@@ -45,7 +45,7 @@ class Table:
       bucket: int (utterances,), the shortest bucket that holds it (or a crop of it).
       buckets: seconds of each bucket, ascending.
       labels: int (buckets,), label positions that the longest transcript of the bucket needs.
-      dropped: number of utterances left out for their length or a missing transcript.
+      left_out: numbers of utterances that are not used, by reason.
     """
 
     corpus: np.ndarray
@@ -55,7 +55,7 @@ class Table:
     bucket: np.ndarray
     buckets: tuple[float, ...]
     labels: np.ndarray
-    dropped: int
+    left_out: dict[str, int]
 
     def __len__(self) -> int:
         return len(self.record)
@@ -92,9 +92,18 @@ def make_table(
     seconds = np.concatenate([index.seconds for index in indexes]).astype(np.float64)
     language = np.concatenate([index.language for index in indexes])
     characters = np.concatenate([index.characters for index in indexes])
-    keep = (seconds >= min_seconds) & (crop | (seconds <= buckets[-1])) & (~np.asarray(need_text) | (characters > 0))
-    if max_characters:
-        keep &= characters <= max_characters
+    reasons = {
+        f"shorter than {min_seconds:g} s": seconds < min_seconds,
+        f"longer than {buckets[-1]:g} s": np.asarray(not crop) & (seconds > buckets[-1]),
+        "without transcript": np.asarray(need_text) & (characters == 0),
+        f"with more than {max_characters} characters": np.asarray(max_characters > 0) & (characters > max_characters),
+    }
+    keep = np.ones(len(seconds), bool)
+    left_out = {}
+    for reason, applies in reasons.items():
+        if count := int((keep & applies).sum()):
+            left_out[reason] = count
+        keep &= ~applies
     if not keep.any():
         raise CorpusError(
             f"none of {len(keep)} utterances is usable: they last {seconds.min():.2f} to {seconds.max():.2f} s, and "
@@ -111,8 +120,17 @@ def make_table(
         bucket=bucket,
         buckets=tuple(buckets),
         labels=np.asarray([-(-positions(length) // 8) * 8 for length in longest]),
-        dropped=int((~keep).sum()),
+        left_out=left_out,
     )
+
+
+def format_left_out(table: Table) -> str:
+    """How many utterances a table leaves out, and why; "" for none."""
+    if not table.left_out:
+        return ""
+    count = sum(table.left_out.values())
+    reasons = ", ".join(f"{number} {reason}" for reason, number in table.left_out.items())
+    return f"{count} of {len(table) + count} utterances are left out: {reasons}"
 
 
 def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) -> np.ndarray:

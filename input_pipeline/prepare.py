@@ -1,14 +1,17 @@
 """Prepares a corpus below a data folder: python -m input_pipeline.prepare CORPUS --data_dir=data
 
-A corpus that is already prepared is left alone, so that the same command can be run again.
+A corpus that is already prepared is left alone, so that the same command can be run again. If its source or its options
+have changed since, the command says so.
 """
 
 import argparse
+import json
 import pathlib
 import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import jiwer
 import numpy as np
@@ -17,10 +20,15 @@ from absl import logging
 
 from input_pipeline.corpora import aligned_chapters, asterisk, audio_folder, spoken_phrases, voice
 from input_pipeline.corpora.storage import ErrorRate, open_splits
-from mms_jax.errors import CorpusError, MmsError
+from mms_jax.command import run_command
+from mms_jax.errors import CorpusError
+from mms_jax.files import read_json, write_json
+
+MADE_FROM = "made_from.json"  # beside the shards
 
 # A corpus is a module with HELP, add_arguments(parser) and make_builder(arguments, data_dir, make_error_rate). Optional
-# are report(builder), a summary of the prepared corpus, and download_config(arguments), options for TFDS.
+# are report(builder), a summary of the prepared corpus; download_config(arguments), options for TFDS; and
+# made_from(arguments, data_dir), what the corpus depends on, in plain types.
 CORPORA: dict[str, ModuleType] = {
     "spoken_phrases": spoken_phrases,
     "asterisk": asterisk,
@@ -42,13 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         corpus.add_arguments(subparser)
     arguments = parser.parse_args(argv)
     logging.set_verbosity(logging.WARNING)
-    try:
-        name = prepare(arguments)
-        _print_summary(name, arguments.data_dir)
-    except (MmsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: _print_summary(prepare(arguments), arguments.data_dir))
 
 
 def prepare(arguments: argparse.Namespace) -> str:
@@ -61,10 +63,30 @@ def prepare(arguments: argparse.Namespace) -> str:
     options = (
         corpus.download_config(arguments) if hasattr(corpus, "download_config") else tfds.download.DownloadConfig()
     )
+    made_from = corpus.made_from(arguments, data_dir) if hasattr(corpus, "made_from") else None
+    folder = pathlib.Path(builder.data_dir)
+    is_new = not folder.exists()
+    _check_unchanged(f"{builder.name}/{builder.builder_config.name}", folder, made_from)
     builder.download_and_prepare(download_config=options)
+    if made_from is not None and is_new:
+        write_json(folder / MADE_FROM, made_from)
     if hasattr(corpus, "report"):
         print(corpus.report(builder))
     return f"{builder.name}/{builder.builder_config.name}"
+
+
+def _check_unchanged(name: str, folder: pathlib.Path, made_from: dict[str, Any] | None) -> None:
+    """Raises CorpusError where a prepared corpus was made from something else; TFDS would leave it as it is."""
+    path = folder / MADE_FROM
+    if made_from is None or not path.exists():
+        return
+    before = read_json(path, CorpusError)
+    now = json.loads(json.dumps(made_from))
+    if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
+        raise CorpusError(
+            f"{name} was prepared before from another source or with other options (changed: {', '.join(changed)}); to "
+            f"prepare it anew, delete {folder}, or choose another --name"
+        )
 
 
 def recognizer_error_rate(model: str) -> ErrorRate:

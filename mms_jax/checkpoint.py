@@ -22,6 +22,7 @@ from absl import logging
 from orbax.checkpoint import v1 as ocp
 
 from mms_jax.errors import CheckpointError
+from mms_jax.files import read_json
 from mms_jax.models.description import Description, upgraded
 
 PyTree = Any
@@ -106,6 +107,11 @@ class Checkpoints:
             )
         return None
 
+    def description(self) -> Description:
+        """The description in the newest checkpoint, which `restore` has read."""
+        entries = self._checkpointer.load_checkpointables(self.steps[-1], {"model": None})
+        return upgraded(entries["model"])
+
     def close(self) -> None:
         """Waits for the save under way and closes the folder."""
         try:
@@ -175,7 +181,8 @@ def load_model(path: str | os.PathLike) -> StoredModel:
             shapes = ocp.checkpointables_metadata(folder).metadata["params"]
             wanted = {"model": None, "params": jax.tree.map(_on_first_device, shapes)}
             entries = ocp.load_checkpointables(folder, wanted)
-            return StoredModel(int(folder.name), upgraded(entries["model"]), entries["params"])
+            step = int(folder.name)
+            return StoredModel(step, _with_evaluation(upgraded(entries["model"]), folder, step), entries["params"])
         except Exception as error:
             failures.append(f"{folder}: {_first_line(error)}")
             logging.warning("checkpoint %s is damaged and is skipped (%s)", folder, _first_line(error))
@@ -183,6 +190,19 @@ def load_model(path: str | os.PathLike) -> StoredModel:
         f"no readable checkpoint in {path}; give the --workdir of a run of mms_jax.train"
         + "".join(f"\n  {failure}" for failure in failures)
     )
+
+
+def _with_evaluation(description: Description, folder: pathlib.Path, step: int) -> Description:
+    """Adds the scores of the run's last evaluation, where it was of this checkpoint."""
+    path = folder.parent.parent / "evaluation.json"
+    if not path.exists():
+        return description
+    scores = read_json(path, CheckpointError)
+    if scores.get("step") != step:
+        return description
+    plain = {name: value for name, value in scores.items() if isinstance(value, int | float | str) or name == "corpora"}
+    by_language = {name: row.get("cer") for name, row in scores.get("by_language", {}).items()}
+    return {**description, "evaluation": plain | ({"cer_by_language": by_language} if by_language else {})}
 
 
 def save_model(folder: pathlib.Path, stored: StoredModel) -> None:

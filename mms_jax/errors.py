@@ -51,3 +51,15 @@ class SpeechError(MmsError, ValueError):
 
 class TrainingError(MmsError, RuntimeError):
     """A run that cannot start or continue; the message says which checkpoint is safe."""
+
+
+class Stopped(MmsError):
+    """A run that a signal ended, after it saved; the same command continues it.
+
+    Attributes:
+      number: of the signal.
+    """
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.number = number

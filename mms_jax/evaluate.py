@@ -1,4 +1,4 @@
-"""Scores a checkpoint: python -m mms_jax.evaluate --config=configs/NAME.py --workdir=DIR
+"""Scores a checkpoint: python -m mms_jax.evaluate --config=NAME --workdir=DIR
 
 Restores the newest checkpoint below DIR, runs it over `config.input.eval_corpora`, prints a table and writes
 DIR/evaluation.json. The task determines the figures: error rates by language for recognizers, the accuracy of
@@ -11,17 +11,19 @@ import sys
 from collections.abc import Generator, Sequence
 
 import jax
-from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from absl import logging
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from input_pipeline.dataset import evaluation_data, open_corpora, references
 from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
+from input_pipeline.plan import format_left_out
 from mms_jax import sharding
 from mms_jax.checkpoint import StoredModel, load_model
 from mms_jax.config import current_config
-from mms_jax.errors import CheckpointError, ConfigError, MmsError
+from mms_jax.errors import CheckpointError, ConfigError
+from mms_jax.experiment import run_experiment
 from mms_jax.files import write_json
 from mms_jax.inference.load import load
 from mms_jax.models.functional import FunctionalModel, Params
@@ -58,13 +60,20 @@ class Evaluator:
     def run(self, params: Params, *, progress: bool = False) -> Result:
         """Scores `params`; the result is printed by `Task.format_result` and written to evaluation.json."""
         self._progress = progress
-        return self._evaluate(params, self)
+        result = self._evaluate(params, self)
+        left_out = self._plan.table.left_out
+        return result | ({"left_out": left_out} if left_out else {})
+
+    @property
+    def left_out(self) -> str:
+        """How many utterances are not scored, and why; "" where all are."""
+        return format_left_out(self._plan.table)
 
     def report(self, params: Params, writer: MetricWriter, step: int) -> None:
         """Scores `params` during a run, and writes figures and examples to the run's log."""
         result = self.run(params)
         writer.write(step, {f"eval/{name}": value for name, value in result.items()})
-        logging.info("step %d\n%s", step, self._task.format_result(result))
+        logging.info("step %d\n%s\n%s", step, self._task.format_result(result), self.left_out)
         if self._examples is not None:
             with contextlib.closing(self.batches()) as batches:
                 writer.write_examples(step, self._examples(params, next(batches)))
@@ -115,6 +124,8 @@ def evaluate(config: ConfigDict, workdir: str) -> Result:
     with jax.set_mesh(mesh):
         evaluator = Evaluator(config, task, model, mesh)
         result = evaluator.run(params, progress=sys.stderr.isatty())
+        if evaluator.left_out:
+            logging.warning("%s", evaluator.left_out)
     result |= task.score_checkpoint(config, stored, evaluator.corpora, load)
     return {"step": stored.step, "corpora": list(config.input.eval_corpora), **result}
 
@@ -145,27 +156,15 @@ def _check_task(stored: StoredModel, task: type[Task], workdir: str) -> None:
         )
 
 
-def main(argv: list[str]) -> None:
-    """Command line."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}")
-    config, workdir = _CONFIG.value, _WORKDIR.value
+def _main(config: ConfigDict, workdir: str) -> None:
     sharding.start_distributed(config.distributed)
-    try:
-        result = evaluate(config, workdir)
-        if jax.process_index() == 0:
-            path = pathlib.Path(workdir) / "evaluation.json"
-            write_json(path, result)
-            print(find_task(config.task).format_result(result))
-            logging.info("written to %s", path)
-    except (MmsError, OSError) as error:
-        sys.exit(f"error: {error}")
+    result = evaluate(config, workdir)
+    if jax.process_index() == 0:
+        path = pathlib.Path(workdir) / "evaluation.json"
+        write_json(path, result)
+        print(find_task(config.task).format_result(result))
+        logging.info("written to %s", path)
 
 
 if __name__ == "__main__":
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, configs/NAME.py", lock_config=True)
-    _WORKDIR: flags.FlagHolder[str] = flags.DEFINE_string(  # type: ignore[assignment]
-        "workdir", None, "the run's folder"
-    )
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    run_experiment("mms_jax.evaluate", _main, "the run's folder")

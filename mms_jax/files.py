@@ -1,10 +1,14 @@
-"""JSON and text files: read with an error that names the file and the fix, written atomically."""
+"""JSON and text files and folders: read with an error that names the file and the fix, written as a whole or not at all."""
 
+import codecs
+import contextlib
 import json
 import pathlib
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
-from mms_jax.errors import MmsError
+from mms_jax.errors import ConversionError, MmsError
 
 
 def read_json(path: pathlib.Path, error_class: type[MmsError]) -> dict[str, Any]:
@@ -25,19 +29,61 @@ def read_json(path: pathlib.Path, error_class: type[MmsError]) -> dict[str, Any]
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes a JSON file atomically, so that no reader finds it incomplete."""
+    """Writes a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a UTF-8 file atomically, so that no reader finds it incomplete."""
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_text(path: pathlib.Path, error_class: type[MmsError]) -> str:
-    """Reads a UTF-8 file, with or without a byte order mark.
+    """Reads a text file: UTF-8, with or without a byte order mark, or UTF-16 with one, as Windows saves "Unicode".
 
     Raises:
-      error_class: it is not UTF-8; OSError: it cannot be opened.
+      error_class: it is neither, or is a recording; OSError: it cannot be opened.
     """
+    content = path.read_bytes()
+    encoding = "utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     try:
-        return path.read_text(encoding="utf-8-sig")
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise error_class(f"{path}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    if "\0" in text:
+        raise error_class(f"{path}: is not text (it holds zero bytes); save it as UTF-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@contextlib.contextmanager
+def whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder that appears when it is complete: it is filled under another name, and removed where that fails.
+
+    Args:
+      folder: the target, whose parents are made; it must not exist, or be empty.
+
+    Yields:
+      The folder to fill.
+
+    Raises:
+      ConversionError: the target holds files, or is one.
+    """
+    folder = folder.expanduser()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise ConversionError(f"{folder} holds something already; choose a new folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The training loop of all tasks: python -m mms_jax.train --config=configs/NAME.py --workdir=DIR [--config.key=value]
+"""The training loop of all tasks: python -m mms_jax.train --config=NAME --workdir=DIR [--config.key=value]
 
 The same command resumes from the checkpoints in DIR. Read `train` from top to bottom.
 """
@@ -6,9 +6,6 @@ The same command resumes from the checkpoints in DIR. Read `train` from top to b
 import contextlib
 import functools
 import pathlib
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from absl import logging
+from ml_collections import ConfigDict
 
 from input_pipeline.dataset import language_hours, open_corpora, training_data
 from input_pipeline.decode import Batch
@@ -25,14 +22,17 @@ from input_pipeline.loader import load_batches
 from mms_jax import sharding
 from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.checkpoint import Checkpoints
+from mms_jax.command import catching_signals
 from mms_jax.config import current_config
-from mms_jax.errors import MmsError, TrainingError
+from mms_jax.errors import Stopped, TrainingError
 from mms_jax.evaluate import Evaluator
+from mms_jax.experiment import run_experiment
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.optimizers import check_frozen, make_optimizer
 from mms_jax.tasks import find_task
 from mms_jax.tasks.base import Metrics, Task
 from mms_jax.tasks.weighted import Weighted
+from mms_jax.training.history import training_history
 from mms_jax.training.log import MetricWriter, Profile, Progress, StepWindow
 from mms_jax.training.state import TrainState, save_state, starting_state, swap_average
 from mms_jax.training.workdir import claim_workdir
@@ -51,16 +51,18 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     Raises:
       TrainingError: another experiment's folder, a loss that is no longer finite, too many bad recordings.
       CheckpointError: a checkpoint that cannot be saved or read. CorpusError: a corpus that is not prepared.
-      ConfigError: an impossible config.
+      ConfigError: an impossible config. Stopped: a signal ended the run, which has saved its step.
     """
     folder = pathlib.Path(workdir).expanduser()
     config = current_config(config)
+    task_class = find_task(config.task)
+    task_class.check_config(config)
     claim_workdir(config, folder)
 
     # ---- mesh, data, model, optimizer --------------------------------------------------------------------------------
     mesh = sharding.make_mesh(**config.mesh)
     corpora = open_corpora(config.input.corpora, config.input.data_dir)
-    task = find_task(config.task).from_corpora(config, corpora)
+    task = task_class.from_corpora(config, corpora)
     model = FunctionalModel.abstract(task.build)
     sharding.check_rows(config.input.rows_multiple, mesh)
     plan, decoder = training_data(config.input, corpora, task.needs, config.seed)
@@ -74,7 +76,8 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         stop_asked = stack.enter_context(listen_for_termination())  # first, so that it outlasts the last save
         keep_every = config.checkpoint.keep_every or None
         checkpoints = stack.enter_context(Checkpoints(folder, keep=config.checkpoint.keep, keep_every=keep_every))
-        state = starting_state(config, checkpoints, task, model, optimizer, mesh)
+        state, started_from = starting_state(config, checkpoints, task, model, optimizer, mesh)
+        history = training_history(corpora, started_from, config.init_from)
         first = int(state.step)
         if first >= config.total_steps:
             logging.info("finished at step %d; raise config.total_steps to train further", first)
@@ -100,7 +103,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             progress.advance(window.add(step, metrics))
             profile.after(step, state)
 
-            last = step == config.total_steps or stop_asked()
+            last = step == config.total_steps or bool(stop_asked())
             saving = step % config.checkpoint.every == 0 or last
             if saving or step % config.log_every == 0:
                 update = (step - 1) // config.optimizer.accumulate
@@ -108,13 +111,14 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                 writer.write(step, figures)
                 _stop_if_broken(figures, window, checkpoints, folder)
             if saving:
-                save_state(checkpoints, state, task)
+                save_state(checkpoints, state, task, history)
             if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
                 evaluator.report(swap_average(state).params, writer, step)
             if last:
                 break
+        signal_number = stop_asked()
     if int(state.step) < config.total_steps:
-        raise TrainingError(f"asked to stop: saved at step {int(state.step)}; the same command continues from there")
+        raise Stopped(f"saved at step {int(state.step)}; the same command continues from there", signal_number)
     return state
 
 
@@ -163,45 +167,21 @@ def _stop_if_broken(
 
 
 @contextlib.contextmanager
-def listen_for_termination() -> Iterator[Callable[[], bool]]:
-    """SIGTERM, which announces a preemption, asks the loop to save and stop. Every process of a job gets it.
+def listen_for_termination() -> Iterator[Callable[[], int]]:
+    """SIGTERM, which announces a preemption, and Ctrl-C ask the loop to save and stop. Every process of a job gets them.
 
     Yields:
-      A function that returns whether the signal has arrived. A second signal ends the process at once.
+      A function that returns the number of the signal that has arrived, 0 for none. A second one ends the process at once.
     """
     asked: list[int] = []
-
-    def ask(number: int, frame: object) -> None:
-        del frame
-        asked.append(number)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    if threading.current_thread() is not threading.main_thread():  # in notebooks; only the main thread gets signals
-        yield lambda: False
-        return
-    signal.signal(signal.SIGTERM, ask)
-    try:
-        yield lambda: bool(asked)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with catching_signals(asked.append):
+        yield lambda: asked[0] if asked else 0
 
 
-def main(argv: list[str]) -> None:
-    """Command line."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments {argv[1:]}")
-    config = _CONFIG.value
+def _main(config: ConfigDict, workdir: str) -> None:
     sharding.start_distributed(config.distributed)
-    try:
-        train(config, _WORKDIR.value)
-    except (MmsError, OSError) as error:
-        sys.exit(f"error: {error}")
+    train(config, workdir)
 
 
 if __name__ == "__main__":
-    _CONFIG = config_flags.DEFINE_config_file("config", None, "experiment, configs/NAME.py", lock_config=True)
-    _WORKDIR: flags.FlagHolder[str] = flags.DEFINE_string(  # type: ignore[assignment]
-        "workdir", None, "folder of the run; made if it does not exist"
-    )
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main)
+    run_experiment("mms_jax.train", _main, "folder of the run; made if it does not exist")

@@ -11,7 +11,9 @@ import argparse
 import concurrent.futures
 import csv
 import dataclasses
+import hashlib
 import importlib.util
+import json
 import multiprocessing
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,10 +34,15 @@ from input_pipeline.corpora.quality import (
     split_by_chapters,
     too_many_errors,
 )
-from input_pipeline.corpora.storage import MakeErrorRate, make_utterance, read_rows, utterance_features
+from input_pipeline.corpora.storage import (
+    MakeErrorRate,
+    make_utterance,
+    read_rows,
+    synthetic_mark,
+    utterance_features,
+)
 from mms_jax.audio.clips import Cut, cut_recording
 from mms_jax.errors import AlignmentError, AudioError, CorpusError
-from mms_jax.files import read_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +147,7 @@ class AlignedChapters(tfds.core.GeneratorBasedBuilder):
         workers: int,
         beam: bool,
         data_dir: str,
+        synthetic: bool = False,
         **kwargs,
     ):
         """Reads the alignments and selects verses.
@@ -152,16 +160,18 @@ class AlignedChapters(tfds.core.GeneratorBasedBuilder):
           workers: processes that cut; 0 cuts in this one.
           beam: cut by Apache Beam instead, on the runner that `download_and_prepare` is given.
           data_dir: the folder of prepared corpora.
+          synthetic: whether a program speaks; models that learn from nothing else say so.
 
         Raises:
           CorpusError: see Selection.
         """
+        self._synthetic = synthetic
         self.selection = Selection(pathlib.Path(alignments).expanduser(), rules, splits)
         self._workers, self._beam = workers, beam
         super().__init__(config=tfds.core.BuilderConfig(name=name), data_dir=data_dir, **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        metadata = tfds.core.MetadataDict(self.selection.metadata())
+        metadata = tfds.core.MetadataDict(self.selection.metadata() | (synthetic_mark(self._synthetic) or {}))
         return self.dataset_info_from_configs(features=utterance_features(), metadata=metadata)
 
     def _split_generators(self, dl_manager):
@@ -262,6 +272,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ):
         default = getattr(rules, rule)
         parser.add_argument(f"--{rule}", type=float, default=default, help=f"{meaning} (default: {default})")
+    parser.add_argument("--synthetic", action="store_true", help="a program speaks; models of nothing else say so")
     parser.add_argument("--workers", type=int, default=0, help="processes that cut recordings; 0: this one")
     parser.add_argument(
         "--beam", nargs="?", const="--runner=DirectRunner", metavar="OPTIONS",
@@ -274,7 +285,7 @@ def make_builder(arguments: argparse.Namespace, data_dir: str, _: MakeErrorRate)
     """The builder that the arguments describe; prints which verses it keeps.
 
     Raises:
-      CorpusError: see Selection; or the corpus was prepared from other alignments or with other rules.
+      CorpusError: see Selection.
     """
     if arguments.beam and not importlib.util.find_spec("apache_beam"):
         raise CorpusError("--beam needs Apache Beam: pip install 'mms-jax[beam]'")
@@ -285,17 +296,30 @@ def make_builder(arguments: argparse.Namespace, data_dir: str, _: MakeErrorRate)
         splits=arguments.splits,
         workers=arguments.workers,
         beam=bool(arguments.beam),
+        synthetic=arguments.synthetic,
         data_dir=data_dir,
         file_format="array_record",
     )
-    prepared = pathlib.Path(builder.data_dir) / "metadata.json"
-    if prepared.exists() and read_json(prepared, CorpusError) != builder.selection.metadata():
-        raise CorpusError(
-            f"aligned_chapters/{arguments.name} was prepared from other alignments or with other rules; choose another "
-            f"--name, or delete {builder.data_dir}"
-        )
     print(builder.selection.table)
     return builder
+
+
+def made_from(arguments: argparse.Namespace, _: str) -> dict[str, Any]:
+    """What the corpus depends on: the alignments, the recordings, and the rules."""
+    rules = {field.name: getattr(arguments, field.name) for field in dataclasses.fields(Rules)}
+    folder = pathlib.Path(arguments.alignments).expanduser()
+    digests = [(name, record["sha256"], record["verses"]) for name, record in read_records(folder).items()]
+    return {
+        "alignments": hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest(),
+        "splits": _splits_digest(arguments.splits),
+        "synthetic": arguments.synthetic,
+        **rules,
+    }
+
+
+def _splits_digest(rule: str) -> str:
+    table = pathlib.Path(rule)
+    return hashlib.sha256(table.read_bytes()).hexdigest() if table.is_file() else rule
 
 
 def download_config(arguments: argparse.Namespace) -> tfds.download.DownloadConfig:

@@ -14,7 +14,8 @@ import dataclasses
 import hashlib
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 
@@ -24,10 +25,12 @@ from input_pipeline.corpora.storage import (
     Rejections,
     make_utterance,
     read_rows,
+    synthetic_mark,
     utterance_features,
 )
 from mms_jax.audio.read import read_audio
-from mms_jax.errors import AudioError, CorpusError
+from mms_jax.errors import AudioError, CorpusError, LanguageError
+from mms_jax.text.languages import check_code
 from mms_jax.text.normalize import has_digits, normalize
 
 _COLUMNS = {
@@ -38,6 +41,7 @@ _COLUMNS = {
     "split": ("split",),
     "id": ("id",),
 }
+_SPLIT_NAMES = {"dev": "validation", "val": "validation", "valid": "validation", "training": "train"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +69,18 @@ def read_table(table: pathlib.Path, language: str | None) -> list[Row]:
     if not table.is_file():
         raise CorpusError(f"{table}: no such table; give the TSV file with --table")
     header, lines = read_rows(table)
+    if len(header) == 1 and "," in header[0]:
+        raise CorpusError(f"{table}: its columns are separated by commas; save it as TSV, separated by tabs")
     columns = {field: next((name for name in names if name in header), None) for field, names in _COLUMNS.items()}
     for field in ("path", "text"):
         if columns[field] is None:
             raise CorpusError(f"{table}: has no column {' or '.join(_COLUMNS[field])}; its first line must name it")
     if columns["language"] is None and not language:
         raise CorpusError(f"{table}: has no language column; give --language=ISO (three letters, as in swh)")
+    if language:
+        check_code(language)
     rows = [_make_row(table.parent, line, columns, language) for line in lines]
+    _check_codes(table, rows)
     counts = collections.Counter(row.identity for row in rows)
     doubled = [identity for identity, count in counts.items() if count > 1]
     if doubled:
@@ -84,20 +93,34 @@ def read_table(table: pathlib.Path, language: str | None) -> list[Row]:
     return rows
 
 
+def _check_codes(table: pathlib.Path, rows: Sequence[Row]) -> None:
+    """Raises CorpusError where a row names a language that nobody could ask for."""
+    first = {row.language: row.identity for row in reversed(rows)}
+    for language, identity in first.items():
+        try:
+            check_code(language)
+        except LanguageError as error:
+            raise CorpusError(f"{table}: row {identity!r}: {error}") from error
+
+
 def _make_row(folder: pathlib.Path, line: dict[str, str], columns: dict[str, str | None], language: str | None) -> Row:
     def cell(field: str, default: str) -> str:
         column = columns[field]
-        return (line.get(column) or default) if column else default
+        return ((line.get(column) or "").strip() or default) if column else default
 
     path = cell("path", "")
     identity = cell("id", path)
+    file = folder / path
+    if "\\" in path and not file.exists():  # a table from Windows
+        file = folder / path.replace("\\", "/")
+    split = cell("split", _split_by_id(identity)).lower()
     return Row(
         identity=identity,
-        path=folder / path,
+        path=file,
         text=cell("text", ""),
         language=cell("language", language or ""),
         speaker=cell("speaker", "unknown"),
-        split=cell("split", _split_by_id(identity)),
+        split=_SPLIT_NAMES.get(split, split),
     )
 
 
@@ -112,7 +135,17 @@ class AudioFolder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS: list[tfds.core.BuilderConfig] = []
 
-    def __init__(self, *, name: str, table: str, language: str | None, max_bad_share: float, data_dir: str, **kwargs):
+    def __init__(
+        self,
+        *,
+        name: str,
+        table: str,
+        language: str | None,
+        max_bad_share: float,
+        data_dir: str,
+        synthetic: bool = False,
+        **kwargs,
+    ):
         """Checks the table.
 
         Args:
@@ -121,13 +154,15 @@ class AudioFolder(tfds.core.GeneratorBasedBuilder):
           language: ISO 639-3, where the table has no language column.
           max_bad_share: recordings that cannot be read are skipped, unless their share exceeds this.
           data_dir: the folder of prepared corpora.
+          synthetic: whether a program speaks; models that learn from nothing else say so.
         """
+        self._synthetic = synthetic
         self._rows = read_table(pathlib.Path(table).expanduser(), language)
         self._max_bad_share = max_bad_share
         super().__init__(config=tfds.core.BuilderConfig(name=name), data_dir=data_dir, **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(features=utterance_features())
+        return self.dataset_info_from_configs(features=utterance_features(), metadata=synthetic_mark(self._synthetic))
 
     def _split_generators(self, dl_manager):
         del dl_manager
@@ -137,7 +172,7 @@ class AudioFolder(tfds.core.GeneratorBasedBuilder):
         rows = [row for row in self._rows if row.split == split]
         rejections = Rejections(self._max_bad_share)
         for row in rows:
-            text = normalize(row.text)
+            text = normalize(row.text, row.language)
             try:
                 if has_digits(text):
                     raise AudioError(f"{row.path}: digits in its transcript {row.text!r}; spell them as they are read")
@@ -160,6 +195,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, help="name of the corpus, opened as audio_folder/NAME")
     parser.add_argument("--table", required=True, help="TSV with columns path, text, ...")
     parser.add_argument("--language", help="ISO 639-3, where the table has no language column")
+    parser.add_argument("--synthetic", action="store_true", help="a program speaks; models of nothing else say so")
     parser.add_argument("--max_bad_share", type=float, default=0.05, help="allowed share of unusable recordings")
 
 
@@ -171,5 +207,18 @@ def make_builder(arguments: argparse.Namespace, data_dir: str, _: MakeErrorRate)
         language=arguments.language,
         max_bad_share=arguments.max_bad_share,
         data_dir=data_dir,
+        synthetic=arguments.synthetic,
         file_format="array_record",
     )
+
+
+def made_from(arguments: argparse.Namespace, _: str) -> dict[str, Any]:
+    """What the corpus depends on: options, the table, and the sizes of its recordings."""
+    table = pathlib.Path(arguments.table).expanduser()
+    rows = read_table(table, arguments.language)
+    sizes = [(str(row.path), row.path.stat().st_size if row.path.exists() else None) for row in rows]
+    return {
+        "table": hashlib.sha256(table.read_bytes()).hexdigest(),
+        "recordings": hashlib.sha256(repr(sizes).encode()).hexdigest(),
+        **{name: getattr(arguments, name) for name in ("language", "max_bad_share", "synthetic")},
+    }

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from input_pipeline.corpora.espeak import Espeak, espeak
 from input_pipeline.corpora.phrases import PHRASES, sample_sentences
-from input_pipeline.corpora.storage import MakeErrorRate, as_text, make_utterance, utterance_features
+from input_pipeline.corpora.storage import MakeErrorRate, as_text, make_utterance, synthetic_mark, utterance_features
 from mms_jax.audio.flac import decode_flac, encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, resample
 
@@ -78,11 +78,13 @@ class SpokenPhrases(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         if self.builder_config.name != "chapters":
-            return self.dataset_info_from_configs(features=utterance_features())
+            return self.dataset_info_from_configs(features=utterance_features(), metadata=synthetic_mark(True))
         features = dict(utterance_features())
         features["starts"] = tfds.features.Sequence(np.float64)
         features["ends"] = tfds.features.Sequence(np.float64)
-        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), metadata=synthetic_mark(True)
+        )
 
     def _split_generators(self, dl_manager):
         del dl_manager

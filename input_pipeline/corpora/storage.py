@@ -68,7 +68,7 @@ def make_utterance(
 
 
 def read_rows(table: pathlib.Path, *, quoting: Any = csv.QUOTE_NONE) -> tuple[list[str], list[dict[str, str]]]:
-    """The header and the rows of a tab-separated table.
+    """The header, in lower case, and the rows of a tab-separated table; blank rows are no rows.
 
     Raises:
       CorpusError: it is not UTF-8, or not a table.
@@ -76,9 +76,16 @@ def read_rows(table: pathlib.Path, *, quoting: Any = csv.QUOTE_NONE) -> tuple[li
     text = read_text(table, CorpusError)
     try:
         lines = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=quoting)
-        return list(lines.fieldnames or ()), list(lines)
+        lines.fieldnames = [name.strip().lower() for name in lines.fieldnames or ()]
+        rows = [row for row in lines if any(isinstance(cell, str) and cell.strip() for cell in row.values())]
+        return list(lines.fieldnames), rows
     except csv.Error as error:
         raise CorpusError(f"{table}: is no tab-separated table ({error}); save it as TSV without quotes") from error
+
+
+def synthetic_mark(synthetic: bool) -> tfds.core.MetadataDict | None:
+    """The metadata of a corpus in which a program speaks; None for natural speech. See `Corpus.synthetic`."""
+    return tfds.core.MetadataDict(synthetic=True) if synthetic else None
 
 
 class Rejections:
@@ -132,11 +139,13 @@ class Corpus:
       name: as given, for messages.
       source: random access to records, `source[i]`; picklable, so that worker processes can hold it.
       index: durations and languages of the same records.
+      synthetic: whether a program speaks in it.
     """
 
     name: str
     source: Sequence
     index: Index
+    synthetic: bool = False
 
 
 def corpus_directory(name: str, data_dir: str | os.PathLike) -> pathlib.Path:
@@ -171,7 +180,8 @@ def open_corpus(name: str, split: str, data_dir: str | os.PathLike) -> Corpus:
     if split not in builder.info.splits:
         raise CorpusError(f"corpus {name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}")
     source = builder.as_data_source(split)
-    return Corpus(name=f"{name}:{split}", source=source, index=_load_index(source, directory, split))
+    synthetic = bool((builder.info.metadata or {}).get("synthetic"))
+    return Corpus(f"{name}:{split}", source, _load_index(source, directory, split), synthetic)
 
 
 def open_splits(name: str, data_dir: str | os.PathLike) -> dict[str, Corpus]:
@@ -202,7 +212,7 @@ def _make_index(source, split: str) -> Index:
     seconds, language, characters = [], [], []
     alphabets: dict[str, set[str]] = {}
     for record in tqdm(source, desc=f"index {split}", unit="utt", leave=False, disable=len(source) < 10_000):
-        text = normalize(as_text(record["text"]))
+        text = normalize(as_text(record["text"]), as_text(record["language"]))
         seconds.append(record["seconds"])
         language.append(as_text(record["language"]))
         characters.append(len(text))

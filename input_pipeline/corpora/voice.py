@@ -11,9 +11,11 @@ import argparse
 import concurrent.futures
 import dataclasses
 import functools
+import hashlib
 import importlib
 import multiprocessing
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import librosa
 import numpy as np
@@ -25,9 +27,11 @@ from input_pipeline.corpora.storage import (
     ErrorRate,
     MakeErrorRate,
     as_text,
+    corpus_directory,
     make_utterance,
     open_corpus,
     open_splits,
+    synthetic_mark,
     utterance_features,
 )
 from mms_jax.audio.flac import decode_flac
@@ -90,7 +94,9 @@ class VoiceCorpus(tfds.core.GeneratorBasedBuilder):
         super().__init__(config=tfds.core.BuilderConfig(name=name, version=self.VERSION), **builder)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(features=utterance_features())
+        root = str(self._data_dir_root)
+        synthetic = any(corpus.synthetic for corpus in open_splits(self._source, root).values())
+        return self.dataset_info_from_configs(features=utterance_features(), metadata=synthetic_mark(synthetic))
 
     def _split_generators(self, dl_manager):
         del dl_manager
@@ -169,7 +175,7 @@ def choose_reader(
 
 def clean(record: dict, choice: Choice) -> dict | None:
     """One utterance, denoised, trimmed and leveled, as `make_utterance` takes it; None for silence."""
-    identity, text = as_text(record["id"]), normalize(as_text(record["text"]))
+    identity, text = as_text(record["id"]), normalize(as_text(record["text"]), as_text(record["language"]))
     waveform, rate = decode_flac(record["audio"], identity)
     waveform = resample(waveform, rate)
     if choice.denoise:
@@ -235,7 +241,7 @@ def _rate(corpus: Corpus, numbers: Sequence[int], error_rate: ErrorRate) -> floa
     """The error rate of a recognizer on some utterances of one reader."""
     records = [corpus.source[number] for number in numbers]
     waveforms = [decode_flac(record["audio"], as_text(record["id"]))[0] for record in records]
-    texts = [normalize(as_text(record["text"])) for record in records]
+    texts = [normalize(as_text(record["text"]), as_text(record["language"])) for record in records]
     return error_rate(waveforms, texts, as_text(records[0]["language"]))
 
 
@@ -276,6 +282,19 @@ def make_builder(arguments: argparse.Namespace, data_dir: str, make_error_rate: 
         data_dir=data_dir,
         file_format="array_record",
     )
+
+
+def made_from(arguments: argparse.Namespace, data_dir: str) -> dict[str, Any]:
+    """What the corpus depends on: the source as it is prepared now, and the options."""
+    source = corpus_directory(arguments.source, data_dir)
+    files = sorted((file.name, file.stat().st_size) for file in source.iterdir() if "array_record" in file.name)
+    fields = [field.name for field in dataclasses.fields(Choice) if field.name != "workers"]
+    return {
+        "source": arguments.source,
+        "files": hashlib.sha256(repr(files).encode()).hexdigest(),
+        "recognizer": arguments.recognizer,
+        **{name: getattr(arguments, name) for name in fields},
+    }
 
 
 def report(builder: VoiceCorpus) -> str:

@@ -3,17 +3,31 @@
 import collections
 import dataclasses
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from mms_jax.alignment.confidence import (
+    BELIEVED,
+    Evidence,
+    chapter_confidence,
+    doubt,
+    gap_cost,
+    verse_confidence,
+    verse_evidence,
+)
 from mms_jax.alignment.spans import FramePath, Verse, verse_spans
 from mms_jax.alignment.text import ChapterText, read_chapter_text
 from mms_jax.alignment.viterbi import align_ctc
 from mms_jax.audio.levels import LevelMeter
+from mms_jax.audio.waveform import SAMPLE_RATE
+from mms_jax.decoding.timestamps import FRAME_SECONDS
 from mms_jax.errors import AlignmentError, AudioError
 from mms_jax.inference.recognizer import Recognizer, log_softmax
+from mms_jax.inference.windows import Progress, Recordings
+from mms_jax.text.languages import check_code
 from mms_jax.text.mms_rules import TextRules
 from mms_jax.text.vocabulary import readable_symbols
 
@@ -32,6 +46,9 @@ class Chapter:
       seconds: the recording's length.
       score: the mean over all verses' frames, see Span.
       verses: one for each line of the text.
+      confidence: the probability that recording and text belong together and most verses were found, from 0 to 1; None
+        where the text has nothing to compare with. See mms_jax.alignment.confidence.
+      doubt: why the chapter is not believed; "" where it is.
       dropped: counts of characters and words without a symbol.
       path: int32 (frames,), the symbol of each frame; the star is number len(vocabulary).
     """
@@ -40,64 +57,112 @@ class Chapter:
     seconds: float
     score: float | None
     verses: list[Verse]
+    confidence: float | None
+    doubt: str
     dropped: dict[str, int]
     path: np.ndarray
 
     def __repr__(self) -> str:
         score = "no score" if self.score is None else f"score={self.score:.3f}"
-        return f"Chapter({self.language}, {self.seconds:.1f} s, {len(self.verses)} verses, {score})"
+        confidence = "" if self.confidence is None else f", confidence={self.confidence:.2f}"
+        return f"Chapter({self.language}, {self.seconds:.1f} s, {len(self.verses)} verses, {score}{confidence})"
+
+    @property
+    def doubtful(self) -> list[int]:
+        """The numbers, from 1, of the verses that are probably not where they were found."""
+        return [
+            number
+            for number, verse in enumerate(self.verses, start=1)
+            if verse.confidence is not None and verse.confidence < BELIEVED
+        ]
 
 
 def align_chapters(
     recognizer: Recognizer,
-    files: Sequence[str],
+    recordings: Recordings,
     texts: Sequence[Sequence[str]],
     language: str | Sequence[str],
     rules: TextRules = TextRules(),  # noqa: B008
+    rate: int = SAMPLE_RATE,
+    progress: Progress | None = None,
 ) -> Iterator[Chapter | AudioError | AlignmentError]:
     """Aligns recordings of any format, rate and length with their texts.
 
     Args:
       recognizer: any CTC model.
-      files: paths of the recordings.
+      recordings: paths of files, or waveforms.
       texts: the lines of each recording's text, one verse a line.
-      language: ISO 639-3, one for all files or one per file. A language-independent model, such as MMS's aligner,
+      language: ISO 639-3, one for all recordings or one for each. A language-independent model, such as MMS's aligner,
         accepts any code.
       rules: the rules by which the texts are normalized.
+      rate: samples per second of waveforms.
+      progress: called with the seconds of audio of each piece that is done.
 
     Yields:
-      For each file, in order, a chapter, or the error that prevents one.
+      For each recording, in order, a chapter, or the error that prevents one.
 
     Raises:
-      LanguageError: the model does not support one of the languages.
+      LanguageError: the model does not support one of the languages, or a code is none of ISO 639-3.
     """
-    languages = [language] * len(files) if isinstance(language, str) else list(language)
+    languages = [language] * len(recordings) if isinstance(language, str) else list(language)
+    for code in sorted(set(languages) - set(recognizer.languages)):
+        check_code(code)
     spoken = [recognizer.own_name(language) for language in languages]
     symbols = {name: readable_symbols(recognizer.vocabulary, name) for name in sorted(set(spoken))}
     star = len(recognizer.vocabulary)
     jobs: list[_Job | AlignmentError] = []
-    for file, lines, own, name in zip(files, texts, languages, spoken, strict=True):
+    for recording, lines, own, name in zip(recordings, texts, languages, spoken, strict=True):
         try:
             text = read_chapter_text(lines, own, symbols[name], star, rules)
-            jobs.append(_Job(file, text, own, name))
+            jobs.append(_Job(recording, text, own, name))
         except AlignmentError as error:
-            jobs.append(AlignmentError(f"{file}: {error}"))
-    aligned = _align(recognizer, [job for job in jobs if isinstance(job, _Job)], star)
+            jobs.append(AlignmentError(f"{_name(recording)}: {error}"))
+    aligned = _align(recognizer, [job for job in jobs if isinstance(job, _Job)], star, rate, progress)
     for job in jobs:
         yield next(aligned) if isinstance(job, _Job) else job
+
+
+def align_logits(
+    recognizer: Recognizer, logits: np.ndarray, lines: Sequence[str], language: str, levels: np.ndarray
+) -> Chapter:
+    """Aligns a recording whose scores are known, as for several texts of one recording.
+
+    Args:
+      recognizer: whose scores they are.
+      logits: float32 (frames, vocabulary), from `Recognizer.logits`.
+      lines: of the text, one verse a line.
+      language: ISO 639-3.
+      levels: of the recording, from `LevelMeter`.
+
+    Raises:
+      AlignmentError: the text cannot be aligned.
+    """
+    symbols = readable_symbols(recognizer.vocabulary, recognizer.own_name(language))
+    star = len(recognizer.vocabulary)
+    text = read_chapter_text(lines, language, symbols, star)
+    columns = np.unique([BLANK, *text.labels[text.labels != star]])
+    scores = log_softmax(logits)
+    scores = np.concatenate([scores[:, columns], scores.max(axis=1, keepdims=True)], axis=1)
+    return _chapter(text, columns, star, scores, levels, language, len(logits) * FRAME_SECONDS)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
     """A recording with its prepared text: `language` as given by the caller, `spoken` as named by the model."""
 
-    file: str
+    recording: str | os.PathLike | np.ndarray
     text: ChapterText
     language: str
     spoken: str
 
 
-def _align(recognizer: Recognizer, jobs: list[_Job], star: int) -> Iterator[Chapter | AudioError | AlignmentError]:
+def _name(recording: str | os.PathLike | np.ndarray) -> str:
+    return os.fspath(recording) if isinstance(recording, str | os.PathLike) else "the waveform"
+
+
+def _align(
+    recognizer: Recognizer, jobs: list[_Job], star: int, rate: int, progress: Progress | None
+) -> Iterator[Chapter | AudioError | AlignmentError]:
     meters: dict[int, LevelMeter] = collections.defaultdict(LevelMeter)
     # For each frame, the scores of the blank, of the text's symbols, and of the best of all symbols are stored.
     columns = [np.unique([BLANK, *job.text.labels[job.text.labels != star]]) for job in jobs]
@@ -111,10 +176,12 @@ def _align(recognizer: Recognizer, jobs: list[_Job], star: int) -> Iterator[Chap
         try:
             return _chapter(job.text, columns[number], star, np.concatenate(pieces), levels, job.language, seconds)
         except AlignmentError as error:
-            return AlignmentError(f"{job.file}: {error}")
+            return AlignmentError(f"{_name(job.recording)}: {error}")
 
-    files, languages = [job.file for job in jobs], [job.spoken for job in jobs]
-    return recognizer.score_files(files, languages, reduce, finish, lambda number, block: meters[number].add(block))
+    recordings, languages = [job.recording for job in jobs], [job.spoken for job in jobs]
+    return recognizer.score_recordings(
+        recordings, languages, reduce, finish, lambda number, block: meters[number].add(block), rate, progress
+    )
 
 
 def _chapter(
@@ -125,18 +192,73 @@ def _chapter(
     log_probs = scores  # the last column, already copied, becomes the star's
     log_probs[:, -1] = STAR_LOG_PROB
     symbols = np.append(columns, star)
-    alignment = align_ctc(log_probs, np.searchsorted(symbols, text.labels), blank=BLANK)
+    found = _find(text, symbols, log_probs, best, levels)
+    if any(value is not None and value < BELIEVED for value in found.confidences):
+        # The recording may hold speech between verses that the text lacks: there, a star may match it.
+        log_probs[:, -1] = best - gap_cost(found.evidence)
+        again = _find(text.with_stars_between(), symbols, log_probs, best, levels)
+        if again.believed > found.believed:
+            found = again
+    verses = [dataclasses.replace(verse, confidence=value) for verse, value in zip(found.verses, found.confidences)]
+    score = found.frames.mean(0, len(best))
+    confidence, why = chapter_confidence(found.evidence), doubt(found.evidence)
+    return Chapter(language, seconds, score, verses, confidence, why, text.dropped, found.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """One alignment of a chapter, with the evidence for each verse."""
+
+    verses: list[Verse]
+    evidence: list[Evidence | None]
+    frames: FramePath
+    path: np.ndarray
+
+    @property
+    def confidences(self) -> list[float | None]:
+        return [verse_confidence(each) for each in self.evidence]
+
+    @property
+    def believed(self) -> float:
+        """The expected number of verses that are where they were found."""
+        return sum(value for value in self.confidences if value is not None)
+
+
+def _find(
+    text: ChapterText, symbols: np.ndarray, log_probs: np.ndarray, best: np.ndarray, levels: np.ndarray
+) -> _Found:
+    """The most probable path, and what is on it.
+
+    Args:
+      text: the chapter's.
+      symbols: int (columns,), the symbol of each column of `log_probs`; the last is the star.
+      log_probs: float32 (frames, columns).
+      best: float32 (frames,), of each frame's best symbol.
+      levels: dB every 10 ms.
+    """
+    star = symbols[-1]
+    labels = np.searchsorted(symbols, text.labels).astype(np.int32)
+    alignment = align_ctc(log_probs, labels, blank=BLANK)
     chosen = np.take_along_axis(log_probs, alignment.labels[:, None], axis=1)[:, 0]
     path = symbols[alignment.labels].astype(np.int32)
     loss = np.where(path == star, np.nan, chosen - best)
     frames = FramePath(alignment.positions, loss, log_probs[:, BLANK] < math.log(0.5), levels)
-    return Chapter(language, seconds, frames.mean(0, len(path)), verse_spans(text, frames), text.dropped, path)
+    verses = verse_spans(text, frames)
+    return _Found(verses, verse_evidence(text, verses, labels, log_probs, best), frames, path)
 
 
-def to_json(chapter: Chapter) -> dict[str, Any]:
-    """The chapter in plain types: all fields but the path, with times to 0.1 ms."""
+def to_json(chapter: Chapter, *, characters: bool = True) -> dict[str, Any]:
+    """The chapter in plain types: all fields but the path, with times to 0.1 ms.
+
+    Args:
+      chapter: the aligned chapter.
+      characters: whether words list their characters.
+    """
     fields = dataclasses.asdict(dataclasses.replace(chapter, path=np.zeros(0)))
     del fields["path"]
+    for word in (word for verse in fields["verses"] for word in verse["words"]):
+        if not characters:
+            del word["characters"]
     return _rounded(fields)
 
 

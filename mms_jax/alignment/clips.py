@@ -8,6 +8,8 @@ from typing import Any
 from mms_jax.audio.clips import Cut, cut_recording
 from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.audio.write import write_audio
+from mms_jax.errors import AlignmentError
+from mms_jax.files import read_text, write_text
 
 
 def write_clips(record: Mapping[str, Any], folder: pathlib.Path) -> int:
@@ -19,7 +21,14 @@ def write_clips(record: Mapping[str, Any], folder: pathlib.Path) -> int:
 
     Returns:
       The number of clips.
+
+    Raises:
+      AlignmentError: the folder holds another recording's clips. AudioError: the recording cannot be used.
     """
+    manifest = folder / "manifest.json"
+    recording = str(pathlib.Path(record["file"]).resolve())
+    if manifest.exists() and (owner := _owner(manifest)) != recording:
+        raise AlignmentError(f"{folder} holds clips of {owner}; choose another folder for the clips")
     folder.mkdir(parents=True, exist_ok=True)
     numbered = [(number, verse) for number, verse in enumerate(record["verses"], start=1) if verse["normalized"]]
     cuts = [Cut(verse["cut_start"], verse["cut_end"]) for _, verse in numbered]
@@ -28,6 +37,7 @@ def write_clips(record: Mapping[str, Any], folder: pathlib.Path) -> int:
         path = folder / f"{folder.name}_{number:04d}.flac"
         write_audio(path, waveform, SAMPLE_RATE)
         fields = {
+            "recording": recording,
             "audio_start_sec": verse["cut_start"],
             "audio_filepath": str(path.resolve()),
             "duration": round(len(waveform) / SAMPLE_RATE, 4),
@@ -36,5 +46,13 @@ def write_clips(record: Mapping[str, Any], folder: pathlib.Path) -> int:
             "score": verse["score"],
         }
         lines.append(json.dumps(fields, ensure_ascii=False))
-    (folder / "manifest.json").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(manifest, "".join(f"{line}\n" for line in lines))
     return len(lines)
+
+
+def _owner(manifest: pathlib.Path) -> str:
+    """The recording whose clips a manifest lists."""
+    try:
+        return json.loads(read_text(manifest, AlignmentError).partition("\n")[0])["recording"]
+    except (ValueError, KeyError):
+        return "an unknown recording"

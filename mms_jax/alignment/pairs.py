@@ -5,8 +5,9 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-from mms_jax.audio.inputs import recordings_in
+from mms_jax.audio.inputs import SUFFIXES, files_below, recordings_in
 from mms_jax.errors import AlignmentError
+from mms_jax.files import read_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +28,10 @@ class Pair:
         """The text, one verse a line.
 
         Raises:
-          AlignmentError: it cannot be read, or is not UTF-8.
+          AlignmentError: it cannot be read, or is no text.
         """
         try:
-            return self.text.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise AlignmentError(f"{self.text}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+            return read_text(self.text, AlignmentError).splitlines()
         except OSError as error:
             raise AlignmentError(f"{self.text}: cannot be read ({os.strerror(error.errno or 0)})") from error
 
@@ -52,6 +51,7 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
       AudioError: the folder holds no recordings.
     """
     sound, script = pathlib.Path(audio), pathlib.Path(text)
+    _check_order(sound, script)
     if not sound.is_dir():
         if script.is_dir():
             raise AlignmentError(f"{audio} is a recording and {text} a folder; name its text file")
@@ -71,12 +71,25 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
     texts = {pair.text for pair in pairs}
     problems += [
         f"{file}: no recording of this name; it is left out"
-        for file in sorted(script.rglob("*.txt"))
-        if file not in texts
+        for file in sorted(files_below(script))
+        if file.suffix.lower() == ".txt" and file not in texts
     ]
     if not whole:
         raise AlignmentError(f"{audio}: no recording has a text; NAME.mp3 belongs to {script}/NAME.txt")
     return whole, problems
+
+
+def _check_order(sound: pathlib.Path, script: pathlib.Path) -> None:
+    """Raises AlignmentError where a text comes first and its recording second."""
+    if sound.is_dir() and script.is_dir():
+        first, second = ({file.suffix.lower() for file in files_below(folder)} for folder in (sound, script))
+        swapped = not first & SUFFIXES and ".txt" in first and bool(second & SUFFIXES)
+    else:
+        swapped = script.suffix.lower() in SUFFIXES and script.is_file()
+    if swapped:
+        raise AlignmentError(
+            f"{sound} is the text and {script} the recording; write the recording first: {script} {sound}"
+        )
 
 
 def _pairs(sound: pathlib.Path, script: pathlib.Path) -> Iterator[Pair]:

@@ -59,6 +59,8 @@ class Verse(Span):
       normalized: the text that was aligned; "" where nothing was.
       readable: whether every word has symbols: no digits, and no word aligned as the star.
       words: its words.
+      confidence: the probability that it is where it was found, see mms_jax.alignment.confidence; None where it has no
+        text to compare.
     """
 
     cut_start: float
@@ -66,6 +68,7 @@ class Verse(Span):
     normalized: str
     readable: bool
     words: list[AlignedWord]
+    confidence: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +108,7 @@ def verse_spans(text: ChapterText, path: FramePath) -> list[Verse]:
             _move_pause(word, place, meetings, firsts, lasts, path.levels)
 
     verses, number = [], 0
-    for verse in text.verses:
+    for order, verse in enumerate(text.verses):
         if not verse.words:
             here = min((meetings[number][0] + meetings[number][1]) / 2, end)
             verses.append(Verse(verse.text, here, here, None, here, here, "", False, []))
@@ -115,6 +118,12 @@ def verse_spans(text: ChapterText, path: FramePath) -> list[Verse]:
             for place, word in enumerate(verse.words)
         ]
         cut_start, cut_end = (sum(meetings[place]) / 2 for place in (number, number + len(aligned)))
+        # Speech between two verses belongs to neither.
+        if (gap := _speech_at(text.separators[order], firsts, lasts, path)) is not None:
+            cut_start = (gap[1] + meetings[number][1]) / 2
+        following = next((place for place in text.separators[order + 1 :] if place is not None), None)
+        if order + 1 < len(text.verses) and (gap := _speech_at(following, firsts, lasts, path)) is not None:
+            cut_end = (meetings[number + len(aligned)][0] + gap[0]) / 2
         readable = bool(verse.normalized) and not any(word.star for word in verse.words)
         # All frames between the cuts, and those of its own symbols beyond them.
         first = min(round(cut_start / FRAME_SECONDS), firsts[verse.words[0].pieces[0].first])
@@ -124,6 +133,13 @@ def verse_spans(text: ChapterText, path: FramePath) -> list[Verse]:
         verses.append(Verse(verse.text, start, stop, score, cut_start, cut_end, verse.normalized, readable, aligned))
         number += len(aligned)
     return verses
+
+
+def _speech_at(star: int | None, firsts: np.ndarray, lasts: np.ndarray, path: FramePath) -> tuple[float, float] | None:
+    """Start and end in seconds of the speech that a star between verses covers; None where it covers none."""
+    if star is None or not path.speech[firsts[star] : lasts[star]].any():
+        return None
+    return float(firsts[star] * FRAME_SECONDS), float(lasts[star] * FRAME_SECONDS)
 
 
 def _frames_of_labels(text: ChapterText, path: FramePath) -> tuple[np.ndarray, np.ndarray]:

@@ -64,12 +64,49 @@ class ChapterText:
       labels: int32 (L,), symbol numbers. The first and the last are stars, which match speech before and after the
         text.
       verses: its lines.
+      separators: for each verse the position of the star before it, which matches speech between two verses; None for the
+        first verse, and where there is none.
       dropped: counts of characters without a symbol, and of words that became a star.
     """
 
     labels: np.ndarray
     verses: tuple[VerseText, ...]
+    separators: tuple[int | None, ...]
     dropped: dict[str, int]
+
+    def with_stars_between(self) -> "ChapterText":
+        """The text with a star before every verse, in the place of the word boundary, if there is one."""
+        star, labels, moved = self.labels[0], list(self.labels[:1]), {0: 0}
+        begins = {verse.words[0].pieces[0].first for verse in self.verses if verse.words}
+        inside = {
+            place
+            for verse in self.verses
+            for word in verse.words
+            for piece in word.pieces
+            for place in range(piece.first, piece.last + 1)
+        }
+        for place in range(1, len(self.labels)):
+            if place in begins and labels[-1] != star and self.labels[place] != star:
+                if place - 1 in inside:
+                    labels.append(star)
+                else:
+                    labels[-1] = star  # the word boundary
+            moved[place] = len(labels)
+            labels.append(self.labels[place])
+        verses = tuple(
+            dataclasses.replace(verse, words=tuple(_moved(word, moved) for word in verse.words))
+            for verse in self.verses
+        )
+        separators: list[int | None] = []
+        for verse in verses:
+            before = verse.words[0].pieces[0].first - 1 if verse.words else 0
+            separators.append(before if before > 0 and labels[before] == star else None)
+        return ChapterText(np.asarray(labels, np.int32), verses, tuple(separators), self.dropped)
+
+
+def _moved(word: WordText, places: Mapping[int, int]) -> WordText:
+    pieces = tuple(Piece(piece.text, places[piece.first], places[piece.last]) for piece in word.pieces)
+    return dataclasses.replace(word, pieces=pieces)
 
 
 def read_chapter_text(
@@ -139,7 +176,8 @@ class _Speller:
             )
         if self._labels[-1] != self._star:
             self._labels.append(self._star)
-        return ChapterText(np.asarray(self._labels, np.int32), tuple(self._verses), dict(self._dropped))
+        separators = (None,) * len(self._verses)
+        return ChapterText(np.asarray(self._labels, np.int32), tuple(self._verses), separators, dict(self._dropped))
 
     def _readable(self, word: str, spelled: list[tuple[str, list[int]]]) -> WordText:
         if self._boundary is not None and self._labels[-1] != self._star:

@@ -150,3 +150,27 @@ def _retrace(log_probs, labels, skips, blank, kept_blanks, kept_labels, state, s
         state -= steps[frame, state % 2, state // 2 - base]
     states[0] = state
     return state
+
+
+@numba.njit(nogil=True, cache=True)
+def path_score(log_probs, labels, blank):
+    """The log probability of the most probable path, without the path; -inf where no path spells the labels.
+
+    Args:
+      log_probs: float32 (frames, vocabulary).
+      labels: int32 (L,), L > 0.
+      blank: column of the blank.
+    """
+    count = len(labels)
+    blanks, own = np.full(count + 1, -np.inf), np.full(count, -np.inf)
+    blanks[0] = 0.0
+    for frame in range(len(log_probs)):
+        score = log_probs[frame, blank]
+        blanks[count] = max(blanks[count], own[count - 1]) + score
+        for number in range(count - 1, -1, -1):
+            best = max(own[number], blanks[number])
+            if number > 0 and labels[number] != labels[number - 1]:
+                best = max(best, own[number - 1])
+            own[number] = best + log_probs[frame, labels[number]]
+            blanks[number] = (max(blanks[number], own[number - 1]) if number > 0 else blanks[number]) + score
+    return max(own[count - 1], blanks[count])

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import soundfile
 
+from mms_jax.audio.waveform import to_mono
 from mms_jax.errors import AudioError
 
 
@@ -32,7 +33,7 @@ def decode_flac(data: bytes, name: str) -> tuple[np.ndarray, int]:
       name: of the recording, for errors.
 
     Returns:
-      The waveform, float32 (samples,), channels averaged; and its rate.
+      The waveform, float32 (samples,), see `to_mono`; and its rate.
 
     Raises:
       AudioError: the bytes are no recording, or hold no samples.
@@ -43,4 +44,4 @@ def decode_flac(data: bytes, name: str) -> tuple[np.ndarray, int]:
         raise AudioError(f"{name}: cannot be decoded ({error}); rebuild the corpus without it") from error
     if waveform.shape[0] == 0:
         raise AudioError(f"{name}: holds no samples; rebuild the corpus without it")
-    return waveform.mean(axis=1), rate
+    return to_mono(waveform), rate

@@ -9,11 +9,10 @@ import pathlib
 from collections.abc import Iterator
 
 import numpy as np
-import soundfile
 import soxr
 
-from mms_jax.audio.truncation import check_complete
-from mms_jax.audio.waveform import NORM_EPSILON, SAMPLE_RATE, SHORTEST_SAMPLES
+from mms_jax.audio.decode import decoded_blocks
+from mms_jax.audio.waveform import NORM_EPSILON, SAMPLE_RATE, SHORTEST_SAMPLES, resample, to_mono
 from mms_jax.errors import AudioError
 
 BLOCK_SECONDS = 30
@@ -22,24 +21,34 @@ SILENCE = 1e-4  # peak below which nothing was recorded (-80 dB)
 
 
 class Recording:
-    """A mono 16 kHz view of an audio file.
+    """A mono 16 kHz view of an audio file, or of a waveform in memory.
 
     Attributes:
-      path: the path as given.
+      path: the path as given; the name of a waveform.
       samples: number of samples at 16 kHz.
       seconds: duration.
     """
 
-    def __init__(self, path: str | os.PathLike):
-        """Reads the file once, for its length and level.
+    def __init__(self, source: str | os.PathLike | np.ndarray, *, rate: int = SAMPLE_RATE, name: str = "waveform"):
+        """Reads the recording once, for its length and level.
+
+        Args:
+          source: the path of a file, or a waveform, float (samples,).
+          rate: of a waveform in Hz; files state their own.
+          name: of a waveform, for messages.
 
         Raises:
           AudioError: the file is missing, empty, not audio, truncated, silent, shorter than 25 ms, or holds NaN.
         """
-        self.path = str(path)
         self._kept: list[np.ndarray] | None = []
+        if isinstance(source, str | os.PathLike):
+            self.path = str(source)
+            blocks = _read_blocks(self.path)
+        else:
+            self.path = name
+            blocks = iter([resample(np.asarray(source, np.float32), rate)])
         self.samples, total, squares, peak = 0, 0.0, 0.0, 0.0
-        for block in _read_blocks(self.path):
+        for block in blocks:
             if not np.isfinite(block).all():
                 raise AudioError(f"{self.path}: holds NaN or infinite samples; export it again from the original")
             self.samples += len(block)
@@ -48,7 +57,7 @@ class Recording:
             peak = max(peak, float(np.abs(block).max(initial=0.0)))
             if self._kept is not None:
                 self._kept.append(block)
-                if self.samples > KEPT_SECONDS * SAMPLE_RATE:
+                if self.samples > KEPT_SECONDS * SAMPLE_RATE and isinstance(source, str | os.PathLike):
                     self._kept = None
         self.seconds = self.samples / SAMPLE_RATE
         if self.samples < SHORTEST_SAMPLES:
@@ -80,7 +89,7 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
     """Reads a whole file.
 
     Args:
-      path: a file that libsndfile can read (WAV, FLAC, Ogg, MP3, ...) or, if ffmpeg is installed, that ffmpeg can read.
+      path: a file that libsndfile or FFmpeg can read: WAV, FLAC, Ogg, MP3, M4A, AMR, WMA, videos, ...
 
     Returns:
       float32 (samples,), mono, 16 kHz, not normalized.
@@ -94,58 +103,27 @@ def read_audio(path: str | os.PathLike) -> np.ndarray:
 def _read_blocks(path: str) -> Iterator[np.ndarray]:
     """Mono 16 kHz blocks of a file."""
     file = pathlib.Path(path)
-    if not file.exists():
-        raise AudioError(f"{path}: no such file; check the path (it is relative to {os.getcwd()})")
-    if file.is_dir():
-        raise AudioError(f"{path}: is a folder; name the files in it, as in {path}/*.wav")
-    if file.stat().st_size == 0:
+    try:
+        size = file.stat().st_size
+        if file.is_dir():
+            raise AudioError(f"{path}: is a folder; name the files in it, as in {path}/*.wav")
+        with file.open("rb"):
+            pass
+    except FileNotFoundError as error:
+        hint = f"check the path (it is relative to {os.getcwd()})" if not file.is_absolute() else "check the path"
+        raise AudioError(f"{path}: no such file; {hint}") from error
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from error
+    if size == 0:
         raise AudioError(f"{path}: is empty (0 bytes); copy it again")
-    try:
-        opened = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        yield _read_with_ffmpeg(path, error)
-        return
-    with opened:
-        check_complete(file)
-        yield from _resampled(path, opened)
-
-
-def _resampled(path: str, opened: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    claimed, read = opened.frames, 0
-    resampler = soxr.ResampleStream(opened.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    same_rate = opened.samplerate == SAMPLE_RATE
-    while True:
-        try:
-            block = opened.read(BLOCK_SECONDS * opened.samplerate, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise AudioError(f"{path}: cannot be decoded beyond {read / opened.samplerate:.2f} s ({error}); "
-                             "it is truncated or damaged, copy it again") from error  # fmt: skip
-        read += len(block)
-        last = len(block) < BLOCK_SECONDS * opened.samplerate
-        mono = np.ascontiguousarray(block.mean(axis=1, dtype=np.float32)) if len(block) else np.zeros(0, np.float32)
-        yield mono if same_rate else resampler.resample_chunk(mono, last=last)
-        if last:
-            break
-    if read < claimed:
-        raise AudioError(
-            f"{path}: is truncated: its header promises {claimed / opened.samplerate:.2f} s and "
-            f"{read / opened.samplerate:.2f} s are there; copy it again"
-        )
-
-
-def _read_with_ffmpeg(path: str, reason: Exception) -> np.ndarray:
-    """Reads formats that libsndfile does not support (M4A, WMA, video) through librosa, which calls ffmpeg."""
-    import warnings
-
-    import librosa
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            waveform, _ = librosa.load(path, sr=SAMPLE_RATE, mono=True)
-    except Exception as error:
-        raise AudioError(
-            f"{path}: is not audio that can be read here ({str(reason).strip()}); convert it to WAV or FLAC, or install "
-            "ffmpeg if it is M4A, WMA or a video"
-        ) from error
-    return waveform
+    resampler: soxr.ResampleStream | None = None
+    for block, rate in decoded_blocks(path, BLOCK_SECONDS):
+        mono = to_mono(block)
+        if rate == SAMPLE_RATE:
+            yield mono
+            continue
+        if resampler is None:
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        yield resampler.resample_chunk(mono)
+    if resampler is not None:
+        yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -5,6 +5,7 @@ import soxr
 
 SAMPLE_RATE = 16_000  # of every model of this project, in Hz
 SHORTEST_SAMPLES = 400  # the receptive field of one frame of the models
+INVERTED = -0.5  # correlation with the loudest channel below which a channel counts as inverted
 NORM_EPSILON = 1e-5  # of fairseq's layer_norm over the waveform; Hugging Face uses 1e-7
 
 
@@ -22,6 +23,25 @@ def resample(waveform: np.ndarray, rate: int, target: int = SAMPLE_RATE) -> np.n
     if rate == target:
         return waveform.astype(np.float32, copy=False)
     return soxr.resample(waveform, rate, target, quality="HQ").astype(np.float32, copy=False)
+
+
+def to_mono(waveform: np.ndarray) -> np.ndarray:
+    """Averages channels. Inverted channels, as of a wrongly wired cable, would cancel the others, and are inverted back.
+
+    Args:
+      waveform: float (samples, channels).
+
+    Returns:
+      float32 (samples,).
+    """
+    if waveform.shape[1] == 1 or not len(waveform):
+        return np.ascontiguousarray(waveform.mean(axis=1, dtype=np.float32))
+    centered = waveform - waveform.mean(axis=0)
+    power = np.square(centered, dtype=np.float64).sum(axis=0)
+    loudest = int(power.argmax())
+    products = (centered * centered[:, loudest, None]).sum(axis=0, dtype=np.float64)
+    signs = np.where(products < INVERTED * np.sqrt(power * power[loudest]), -1.0, 1.0).astype(np.float32)
+    return np.ascontiguousarray((waveform * signs).mean(axis=1, dtype=np.float32))
 
 
 def add_noise(waveform: np.ndarray, decibels: float, tilt: float, random: np.random.Generator) -> np.ndarray:

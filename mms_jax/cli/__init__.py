@@ -5,7 +5,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from mms_jax.errors import MmsError
+from mms_jax import __version__
+from mms_jax.command import run_command
 
 # Modules of this package with `add_arguments(parser)` and `run(arguments) -> exit status`.
 COMMANDS = {
@@ -14,6 +15,7 @@ COMMANDS = {
     "align": "find the times of every verse, word and character of a text",
     "verify": "measure the error rates of aligned verses with a recognizer",
     "speak": "synthesize speech from text",
+    "info": "print what a model is: its kind, languages, training data and error rates",
     "convert": "convert models of other programs to the format of this one, and back",
     "export": "export a recognizer as one StableHLO program, for serving",
 }
@@ -21,8 +23,13 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit status: 0 only if every input was processed."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    return run_command(lambda: _run(given))
+
+
+def _run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="mms-jax", description="Massively multilingual speech in JAX.")
+    parser.add_argument("--version", action="version", version=f"mms-jax {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, help_text in COMMANDS.items():
         subparser = commands.add_parser(name, help=help_text, description=help_text)
@@ -31,8 +38,4 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except (MmsError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return arguments.run(arguments)

@@ -1,13 +1,22 @@
 """`mms-jax identify`: identifies the languages of recordings."""
 
 import argparse
+import pathlib
 from typing import Any
 
 from tqdm import tqdm
 
 from mms_jax.audio.inputs import audio_files
-from mms_jax.cli.common import FILES_HELP, MODEL_HELP, json_line, text_line, write_each
-from mms_jax.inference.load import load_identifier
+from mms_jax.cli.common import (
+    FILES_HELP,
+    MODEL_HELP,
+    audio_progress,
+    json_line,
+    load_identifier,
+    text_line,
+    write_each,
+)
+from mms_jax.cli.outputs import OUTPUT_HELP, output_files
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,19 +25,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help=MODEL_HELP)
     parser.add_argument("--top", type=int, default=3, help="how many languages to print (default: 3)")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--output-dir", type=pathlib.Path, help=OUTPUT_HELP)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Identifies; returns the exit status."""
-    model = load_identifier(arguments.model)
-    with audio_files(arguments.files) as named:
+    suffix = "json" if arguments.format == "json" else "txt"
+    with audio_files(arguments.files) as given, output_files(arguments.output_dir, given, suffix) as (chosen, write):
+        inputs = [given[number] for number in chosen]
+        model = load_identifier(arguments.model)
 
-        def write(name: str, result: Any) -> None:
+        def write_result(place: int, result: Any) -> None:
+            name = inputs[place].name
             if arguments.format == "json":
-                tqdm.write(json_line(name, result))
+                text = json_line(name, result)
             else:
                 found = "  ".join(f"{language} {probability:.4f}" for language, probability in result.languages)
-                tqdm.write(text_line(name, found, single=len(named) == 1))
+                text = text_line(name, found, single=write is not None or len(given) == 1)
+            if write:
+                write(chosen[place], text)
+            else:
+                tqdm.write(text)
 
-        results = model.identify_each([path for _, path in named], top=arguments.top)
-        return write_each("identify", [name for name, _ in named], results, write)
+        paths = [each.path for each in inputs]
+        with audio_progress("identify", paths) as progress:
+            results = model.identify_each(paths, top=arguments.top, progress=progress)
+            status = write_each(inputs, results, write_result)
+    return max(status, int(len(chosen) < len(given)))

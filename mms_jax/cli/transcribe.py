@@ -1,20 +1,29 @@
 """`mms-jax transcribe`: transcribes recordings to text, JSON or subtitles."""
 
 import argparse
-import collections
 import pathlib
 from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from mms_jax.audio.inputs import audio_files
-from mms_jax.cli.common import FILES_HELP, MODEL_HELP, json_line, text_line, write_each
+from mms_jax.audio.inputs import AudioInput, audio_files
+from mms_jax.cli.common import (
+    FILES_HELP,
+    MODEL_HELP,
+    audio_progress,
+    json_line,
+    load_identifier,
+    load_recognizer,
+    text_line,
+    write_each,
+)
+from mms_jax.cli.outputs import OUTPUT_HELP, output_files
 from mms_jax.decoding.beam import BeamSettings
 from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
 from mms_jax.errors import AudioError, InputError
-from mms_jax.inference.load import load_identifier, load_recognizer
 from mms_jax.inference.recognizer import Transcript
 
+SUBTITLES = ("srt", "vtt")
 AUTO = "auto"
 
 
@@ -27,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lid", metavar="MODEL", help="language identifier for --lang auto")
     parser.add_argument("--format", choices=("text", "json", "srt", "vtt"), default="text", help="default: text")
-    parser.add_argument("--output-dir", type=pathlib.Path, help="folder for one file per recording; nothing is printed")
+    parser.add_argument("--output-dir", type=pathlib.Path, help=OUTPUT_HELP)
 
     search = parser.add_argument_group("beam search", "with any of --lm, --hot-words and --beam; for one language")
     search.add_argument("--lm", metavar="FILE", help="KenLM model, .arpa or binary")
@@ -42,18 +51,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Transcribes; returns the exit status."""
     beam = _beam_settings(arguments)
-    with audio_files(arguments.files) as named:
-        paths = [path for _, path in named]
-        languages = _identified(arguments, paths) if arguments.lang == AUTO else arguments.lang.split(",")
-        if len(languages) == 1:
-            languages *= len(paths)
-        wanted = sorted(set(languages))
-        if beam and beam.lm and len(wanted) > 1:
-            raise InputError(f"--lm is a model of one language, not of {', '.join(wanted)}; run once for each")
-        model = load_recognizer(arguments.model, wanted)
-        results = model.transcribe_each(paths, language=languages, beam=beam)
-        write = _TranscriptWriter(arguments.format, arguments.output_dir, single=len(named) == 1)
-        return write_each("transcribe", [name for name, _ in named], results, write)
+    suffix = {"text": "txt"}.get(arguments.format, arguments.format)
+    with audio_files(arguments.files) as given:
+        if arguments.format in SUBTITLES and len(given) > 1 and not arguments.output_dir:
+            raise InputError(f"--format {arguments.format} of several recordings needs --output-dir")
+        languages = _languages(arguments, given)
+        with output_files(arguments.output_dir, given, suffix) as (chosen, write):
+            inputs = [given[number] for number in chosen]
+            spoken = [languages[number] for number in chosen] if languages else _identified(arguments, inputs)
+            wanted = sorted(set(spoken))
+            if beam and beam.lm and len(wanted) > 1:
+                raise InputError(f"--lm is a model of one language, not of {', '.join(wanted)}; run once for each")
+            model = load_recognizer(arguments.model, wanted)
+
+            def write_result(place: int, transcript: Transcript) -> None:
+                name, text = inputs[place].name, _formatted(inputs[place].name, transcript, arguments.format)
+                if write:
+                    write(chosen[place], text)
+                else:
+                    tqdm.write(text_line(name, text, single=len(given) == 1 or arguments.format != "text"))
+
+            paths = [each.path for each in inputs]
+            with audio_progress("transcribe", paths) as progress:
+                results = model.transcribe_each(paths, language=spoken, beam=beam, progress=progress)
+                status = write_each(inputs, results, write_result)
+    return max(status, int(len(chosen) < len(given)))
+
+
+def _languages(arguments: argparse.Namespace, given: Sequence[AudioInput]) -> list[str]:
+    """The language of each input; empty where they are to be identified."""
+    if arguments.lang == AUTO:
+        if not arguments.lid:
+            raise InputError("--lang auto needs an identifier: --lid facebook/mms-lid-126, or its folder")
+        return []
+    languages = arguments.lang.split(",")
+    if len(languages) == 1:
+        languages *= len(given)
+    if len(languages) != len(given):
+        raise InputError(f"{len(languages)} languages for {len(given)} recordings; give one, or one for each")
+    return languages
 
 
 def _beam_settings(arguments: argparse.Namespace) -> BeamSettings | None:
@@ -69,44 +105,24 @@ def _beam_settings(arguments: argparse.Namespace) -> BeamSettings | None:
     return BeamSettings(lm=arguments.lm, **given) if given or arguments.lm else None
 
 
-def _identified(arguments: argparse.Namespace, paths: Sequence[str]) -> list[str]:
+def _identified(arguments: argparse.Namespace, inputs: Sequence[AudioInput]) -> list[str]:
     """The language of each recording, by the identifier; an unreadable recording gets the first one found."""
-    if not arguments.lid:
-        raise InputError("--lang auto needs an identifier: --lid facebook/mms-lid-126, or its folder")
-    results = list(load_identifier(arguments.lid).identify_each(paths, top=1))
+    paths = [each.path for each in inputs]
+    with audio_progress("identify", paths) as progress:
+        results = list(load_identifier(arguments.lid).identify_each(paths, top=1, progress=progress))
     found = [None if isinstance(result, AudioError) else result.languages[0][0] for result in results]
     known = [language for language in found if language]
-    if not known:
+    if not known and results:
         raise next(result for result in results if isinstance(result, AudioError))
     return [language or known[0] for language in found]
 
 
-class _TranscriptWriter:
-    """Prints transcripts, or writes each to a file named after its recording."""
-
-    def __init__(self, form: str, folder: pathlib.Path | None, *, single: bool):
-        self._form, self._folder, self._single = form, folder, single
-        self._taken: collections.Counter[str] = collections.Counter()
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
-
-    def __call__(self, name: str, transcript: Transcript) -> None:
-        text = self._formatted(name, transcript)
-        if self._folder is None:
-            tqdm.write(text_line(name, text, single=self._single or self._form != "text"))
-            return
-        stem = "stdin" if name == "-" else pathlib.Path(name).stem
-        self._taken[stem] += 1
-        again = f"-{self._taken[stem]}" if self._taken[stem] > 1 else ""
-        suffix = {"text": "txt"}.get(self._form, self._form)
-        (self._folder / f"{stem}{again}.{suffix}").write_text(text + "\n", encoding="utf-8")
-
-    def _formatted(self, name: str, transcript: Transcript) -> str:
-        match self._form:
-            case "json":
-                return json_line(name, transcript)
-            case "srt":
-                return to_srt(cues(transcript.words))
-            case "vtt":
-                return to_vtt(cues(transcript.words))
-        return transcript.text
+def _formatted(name: str, transcript: Transcript, form: str) -> str:
+    match form:
+        case "json":
+            return json_line(name, transcript)
+        case "srt":
+            return to_srt(cues(transcript.words))
+        case "vtt":
+            return to_vtt(cues(transcript.words))
+    return transcript.text

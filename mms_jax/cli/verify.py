@@ -7,10 +7,9 @@ import sys
 from tqdm import tqdm
 
 from input_pipeline.corpora.alignments import read_records, write_record
-from mms_jax.alignment.verify import add_error_rates
-from mms_jax.cli.common import MODEL_HELP
+from mms_jax.alignment.verify import add_error_rates, format_error_rates
+from mms_jax.cli.common import MODEL_HELP, load_recognizer
 from mms_jax.errors import AudioError
-from mms_jax.inference.load import load_recognizer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Adds "heard" and "cer" to the verses of a folder; returns the exit status. Verified chapters are skipped."""
-
+    """Adds "heard" and "cer" to the verses of a folder, and prints a table; returns the exit status."""
     folder = pathlib.Path(arguments.folder)
     records = read_records(folder)
     model = load_recognizer(arguments.model, sorted({record["language"] for record in records.values()}))
     failed = False
-    for name, record in tqdm(records.items(), desc="verify", unit="file", disable=None):
+    for name, record in tqdm(records.items(), desc="verify", unit="file", disable=None, leave=False):
         if record.get("verified_by") == arguments.model:
             continue
         try:
@@ -37,4 +35,5 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         record["verified_by"] = arguments.model
         write_record(folder / f"{name}.json", record)
-    return 1 if failed else 0
+    print(format_error_rates(records))
+    return int(failed)

@@ -18,6 +18,7 @@ from mms_jax.files import read_text
 from mms_jax.text.vocabulary import SILENT_TOKENS, WORD_TOKEN, spell
 
 _UNREADABLE = "{}: is no KenLM model that can be read; give an .arpa file, or the output of KenLM's build_binary"
+MOST_HYPOTHESES = 5000  # ten times those with which MMS decodes
 _NEVER = -1e9  # the score of symbols without text, such as <s>
 
 
@@ -55,8 +56,11 @@ class BeamSettings:
             raise LanguageModelError("a lexicon needs a language model; give one")
         if isinstance(self.hot_words, str):
             raise LanguageModelError(f"hot_words={self.hot_words!r} is one string; give a tuple of words")
-        if self.beam < 1:
-            raise LanguageModelError(f"beam={self.beam}; keep at least one hypothesis")
+        if not 1 <= self.beam <= MOST_HYPOTHESES:
+            raise LanguageModelError(
+                f"beam={self.beam}; keep 1 to {MOST_HYPOTHESES} hypotheses: time grows with them, and beyond a few hundred "
+                "the text hardly changes"
+            )
         for path in (self.lm, self.lexicon):
             if path and not pathlib.Path(path).is_file():
                 raise LanguageModelError(f"{path}: no such file")

@@ -1,5 +1,6 @@
 """Words with times as subtitles: SubRip and WebVTT."""
 
+import html
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -37,19 +38,29 @@ def cues(words: Sequence[Word]) -> Iterator[Cue]:
 def to_srt(cues: Iterable[Cue]) -> str:
     """A SubRip file."""
     return "\n".join(
-        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{cue.text}\n"
+        f"{number}\n{_time(cue.start, ',')} --> {_time(cue.end, ',')}\n{_one_line(cue.text)}\n"
         for number, cue in enumerate(cues, start=1)
     )
 
 
 def to_vtt(cues: Iterable[Cue]) -> str:
     """A WebVTT file."""
-    blocks = [f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{cue.text}\n" for cue in cues]
+    blocks = [f"{_time(cue.start, '.')} --> {_time(cue.end, '.')}\n{_escaped(cue.text)}\n" for cue in cues]
     return "\n".join(["WEBVTT\n", *blocks])
 
 
 def _cue(words: Sequence[Word]) -> Cue:
     return Cue(words[0].start, words[-1].end, " ".join(word.text for word in words))
+
+
+def _one_line(text: str) -> str:
+    """A cue ends at an empty line, and an arrow begins another."""
+    return " ".join(text.replace("-->", "→").split())
+
+
+def _escaped(text: str) -> str:
+    """WebVTT reserves the characters of tags and entities."""
+    return html.escape(_one_line(text), quote=False)
 
 
 def _time(seconds: float, point: str) -> str:

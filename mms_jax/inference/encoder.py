@@ -35,8 +35,8 @@ class Encoder:
         """The encoder's output after its last norm.
 
         Args:
-          waveforms: float (samples,), mono, not normalized, of at least 400 samples.
-          rate: samples per second; rates other than 16,000 are rejected.
+          waveforms: float (samples,), mono, not normalized, of at least 25 ms.
+          rate: samples per second; models work at 16,000, other rates are resampled.
 
         Returns:
           float32 (frames, hidden) for each.
@@ -45,4 +45,4 @@ class Encoder:
           InputError: an array of another form; the message names it.
         """
         check_waveforms(waveforms, rate)
-        return self._model.on_waveforms(waveforms)
+        return self._model.on_waveforms(waveforms, rate=rate)

@@ -16,9 +16,10 @@ from jax import export
 
 from mms_jax.checkpoint import StoredModel
 from mms_jax.errors import ConversionError
+from mms_jax.files import read_json
 from mms_jax.inference.recognizer import Recognizer
 from mms_jax.interop.safetensors_files import read_safetensors, save_safetensors
-from mms_jax.models.description import RECOGNIZER
+from mms_jax.models.description import RECOGNIZER, origin_of
 from mms_jax.models.layers import compute_dtype
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.vocabulary import vocabulary_from_json
@@ -65,8 +66,18 @@ def save_program(stored: StoredModel, folder: pathlib.Path, dtype: str = "float3
     (folder / PROGRAM).write_bytes(program.serialize())
     weights = traverse_util.flatten_dict(stored.params, sep="/")
     save_safetensors(folder / WEIGHTS, {name: np.asarray(leaf) for name, leaf in weights.items()})
-    description = {"model": config.to_json(), "vocabulary": stored.description["vocabulary"], "jax": jax.__version__}
+    description = {
+        "model": config.to_json(),
+        "vocabulary": stored.description["vocabulary"],
+        "jax": jax.__version__,
+        **origin_of(stored.description),
+    }
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_description(folder: pathlib.Path) -> dict[str, Any]:
+    """Geometry, vocabulary and origin of an export. Raises ConversionError where they are damaged."""
+    return read_json(folder / DESCRIPTION, ConversionError)
 
 
 def load_program(folder: pathlib.Path) -> Recognizer:
@@ -91,4 +102,4 @@ def load_program(folder: pathlib.Path) -> Recognizer:
         whole = (config.frames(waveforms.shape[1]) - 1) * config.stride + config.receptive_field
         return program.call(params, waveforms[:, :whole], lengths, language)
 
-    return Recognizer(config, vocabulary, params, forward)
+    return Recognizer(config, vocabulary, params, forward, origin_of(description))

@@ -12,11 +12,12 @@ from mms_jax.inference.encoder import Encoder
 from mms_jax.inference.forward import make_forward
 from mms_jax.inference.identifier import Identifier
 from mms_jax.inference.recognizer import Recognizer
+from mms_jax.inference.select import select_languages
 from mms_jax.inference.synthesizer import Synthesizer
 from mms_jax.inference.windows import for_inference
 from mms_jax.interop import fairseq, hub, huggingface, torchaudio, vits
 from mms_jax.interop.torch_files import read_torch
-from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, VOICE
+from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, VOICE, origin_of
 from mms_jax.models.vits.config import VitsConfig
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.vocabulary import vocabulary_from_json
@@ -32,7 +33,8 @@ def find_model(
 
     Args:
       model: as for `load`, except an export.
-      languages: the languages to read from a model with language adapters; None for all in the folder.
+      languages: the languages of a recognizer that are needed; None for all. Others are not read, where they have
+        adapters of their own.
       skip_unknown: skip languages that the model lacks, instead of raising an error; without languages, a model with
         adapters is read as an encoder.
 
@@ -61,14 +63,21 @@ def find_model(
     if huggingface.is_folder(path):
         return huggingface.load_folder(path, languages, skip_unknown=skip_unknown)
     if not path.exists():
-        raise CheckpointError(f"{model}: no such folder; give a run's --workdir, a Hugging Face folder, or OWNER/NAME")
-    return load_model(path)
+        blocked = hub.is_repository(str(model)) and path.parent.is_dir()
+        hint = f"; a folder {path.parent} is here, so that {model} is not looked for on the hub" if blocked else ""
+        raise CheckpointError(
+            f"{model}: no such folder; give a run's --workdir, a Hugging Face folder, or OWNER/NAME{hint}"
+        )
+    stored = load_model(path)
+    return select_languages(stored, languages) if languages is not None and not skip_unknown else stored
 
 
 def _make_recognizer(stored: StoredModel, dtype: Any) -> Recognizer:
     config = for_inference(Wav2Vec2Config.from_json(stored.description["model"]))
     vocabulary = vocabulary_from_json(stored.description["vocabulary"])
-    return Recognizer(config, vocabulary, stored.params, make_forward(config, vocabulary, dtype))
+    return Recognizer(
+        config, vocabulary, stored.params, make_forward(config, vocabulary, dtype), origin_of(stored.description)
+    )
 
 
 def _make_identifier(stored: StoredModel, dtype: Any) -> Identifier:

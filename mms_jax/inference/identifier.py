@@ -12,8 +12,8 @@ from flax import nnx
 from mms_jax.audio.inputs import check_waveforms
 from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.errors import AudioError, InputError
-from mms_jax.inference.windows import Files, Waveforms, WindowedModel, all_or_raise
-from mms_jax.models.description import Description
+from mms_jax.inference.windows import Progress, Recordings, Waveforms, WindowedModel, all_or_raise
+from mms_jax.models.description import Description, origin_of
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForIdentification
@@ -41,6 +41,7 @@ class Identifier:
 
     Attributes:
       languages: the languages that it distinguishes, in the order of its logits.
+      origin: what it has learned from, where that is known; see `mms_jax.models.description`.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Identifier:
           dtype: the type in which the encoder computes.
         """
         self.languages: tuple[str, ...] = tuple(description["languages"])
+        self.origin = origin_of(description)
         model = FunctionalModel.abstract(
             lambda key: Wav2Vec2ForIdentification(
                 config, description["latent"], len(self.languages), activation=description["activation"],
@@ -76,29 +78,42 @@ class Identifier:
     def __repr__(self) -> str:
         return f"Identifier({len(self.languages)} languages)"
 
-    def identify(self, files: Files, *, top: int = 3) -> list[Identification]:
+    def identify(self, recordings: Recordings, *, top: int = 3, rate: int = SAMPLE_RATE) -> list[Identification]:
         """The most probable languages of recordings of any format, rate and length.
 
+        Args:
+          recordings: paths of files; or waveforms, float (samples,), mono, not normalized.
+          top: how many languages, most probable first.
+          rate: samples per second of the waveforms; files state their own.
+
         Raises:
-          AudioError: a file cannot be used; the message names it. `identify_each` continues with the others.
+          AudioError: a recording cannot be used; the message names it. `identify_each` continues with the others.
+          InputError: a single path or array in place of a list, an array of another form, or `top` below 1.
         """
-        return all_or_raise(self.identify_each(files, top=top))
+        return all_or_raise(self.identify_each(recordings, top=top, rate=rate))
 
-    def identify_each(self, files: Files, *, top: int = 3) -> Iterator[Identification | AudioError]:
-        """Like `identify`, but yields an AudioError in place of the answer for a file that cannot be used."""
+    def identify_each(
+        self, recordings: Recordings, *, top: int = 3, rate: int = SAMPLE_RATE, progress: Progress | None = None
+    ) -> Iterator[Identification | AudioError]:
+        """Like `identify`, but yields an AudioError in place of the answer for a recording that cannot be used.
 
+        Args:
+          recordings, top, rate: as for `identify`.
+          progress: called with the seconds of audio of each piece that is done.
+        """
         if top < 1:
             raise InputError(f"top={top}: ask for at least one language")
 
         def finish(_: int, sums: list[tuple[np.ndarray, int]], seconds: float) -> Identification:
             return Identification(self._best(sums, top), seconds)
 
-        return self._model.on_files(files, _sum_over_frames, finish)
+        return self._model.on_recordings(recordings, _sum_over_frames, finish, rate=rate, progress=progress)
 
     def logits(self, waveforms: Waveforms, *, rate: int = SAMPLE_RATE) -> list[np.ndarray]:
         """Scores of every language: float32 (languages,) for each waveform; see `Recognizer.logits` for these."""
         check_waveforms(waveforms, rate)
-        return [np.asarray(self._classify(latent.mean(axis=0))) for latent in self._model.on_waveforms(waveforms)]
+        latents = self._model.on_waveforms(waveforms, rate=rate)
+        return [np.asarray(self._classify(latent.mean(axis=0))) for latent in latents]
 
     def _best(self, sums: Sequence[tuple[np.ndarray, int]], top: int) -> list[tuple[str, float]]:
         mean = sum(total for total, _ in sums) / sum(frames for _, frames in sums)

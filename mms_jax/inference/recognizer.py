@@ -1,19 +1,19 @@
 """Recognition with a restored model: files or waveforms in, text with word times out."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mms_jax.audio.inputs import check_files, check_waveforms
+from mms_jax.audio.inputs import check_recordings, check_waveforms
 from mms_jax.audio.read import SILENCE
 from mms_jax.audio.waveform import SAMPLE_RATE, SHORTEST_SAMPLES
 from mms_jax.decoding.beam import BeamDecoder, BeamSettings
 from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.timestamps import Word, words_of_path
 from mms_jax.errors import AudioError, InputError
-from mms_jax.inference.windows import Files, Forward, Waveforms, WindowedModel, all_or_raise
+from mms_jax.inference.windows import Forward, Progress, Recordings, Waveforms, WindowedModel, all_or_raise
 from mms_jax.models.functional import Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.languages import ANY_LANGUAGE
@@ -45,9 +45,17 @@ class Recognizer:
 
     Attributes:
       vocabulary: its symbols and languages.
+      origin: what it has learned from, and its error rates, where that is known; see `mms_jax.models.description`.
     """
 
-    def __init__(self, config: Wav2Vec2Config, vocabulary: AnyVocabulary, params: Params, forward: Forward):
+    def __init__(
+        self,
+        config: Wav2Vec2Config,
+        vocabulary: AnyVocabulary,
+        params: Params,
+        forward: Forward,
+        origin: Mapping[str, Any] | None = None,
+    ):
         """Makes a recognizer from restored parameters.
 
         Args:
@@ -55,8 +63,10 @@ class Recognizer:
           vocabulary: symbols and languages.
           params: as `find_model` gives them.
           forward: scores a batch, see `mms_jax.inference.forward`.
+          origin: "history" and "evaluation" of its description.
         """
         self.vocabulary = vocabulary
+        self.origin = dict(origin or {})
         self._model = WindowedModel(config, params, forward)
 
     def __repr__(self) -> str:
@@ -72,33 +82,51 @@ class Recognizer:
         return ANY_LANGUAGE if self.languages == (ANY_LANGUAGE,) else language
 
     def transcribe(
-        self, files: Files, *, language: str | Sequence[str], beam: BeamSettings | None = None
+        self,
+        recordings: Recordings,
+        *,
+        language: str | Sequence[str],
+        beam: BeamSettings | None = None,
+        rate: int = SAMPLE_RATE,
     ) -> list[Transcript]:
         """Transcribes recordings of any format, rate and length.
 
         Args:
-          files: paths.
-          language: ISO 639-3, one for all files or one per file.
+          recordings: paths of files; or waveforms, float (samples,), mono, not normalized.
+          language: ISO 639-3, one for all recordings or one for each.
           beam: searches with a language model, a lexicon or hot words; None for the most probable symbol of each frame.
+          rate: samples per second of the waveforms; files state their own.
 
         Raises:
-          AudioError: a file cannot be used; the message names it. `transcribe_each` continues with the others.
+          AudioError: a recording cannot be used; the message names it. `transcribe_each` continues with the others.
           LanguageError: an unknown language. LanguageModelError: settings that cannot be used.
+          InputError: a single path or array in place of a list, or an array of another form.
         """
-        return all_or_raise(self.transcribe_each(files, language=language, beam=beam))
+        return all_or_raise(self.transcribe_each(recordings, language=language, beam=beam, rate=rate))
 
     def transcribe_each(
-        self, files: Files, *, language: str | Sequence[str], beam: BeamSettings | None = None
+        self,
+        recordings: Recordings,
+        *,
+        language: str | Sequence[str],
+        beam: BeamSettings | None = None,
+        rate: int = SAMPLE_RATE,
+        progress: Progress | None = None,
     ) -> Iterator[Transcript | AudioError]:
-        """Like `transcribe`, but yields an AudioError in place of the transcript of a file that cannot be used."""
-        check_files(files)
-        languages = self._languages(language, len(files))
+        """Like `transcribe`, but yields an AudioError in place of the transcript of a recording that cannot be used.
+
+        Args:
+          recordings, language, beam, rate: as for `transcribe`.
+          progress: called with the seconds of audio of each piece that is done.
+        """
+        check_recordings(recordings, rate)
+        languages = self._languages(language, len(recordings))
         if beam is None:
 
             def finish(number: int, path: list[tuple[np.ndarray, np.ndarray]], seconds: float) -> Transcript:
                 return self._finish(path, languages[number], seconds)
 
-            return self._model.on_files(files, _best_path, finish, languages)
+            return self._model.on_recordings(recordings, _best_path, finish, languages, rate=rate, progress=progress)
 
         # Language models are loaded before any recording, so that an unusable one is reported at once.
         decoders = {index: BeamDecoder(self._tokens(index), beam) for index in sorted(set(languages))}
@@ -107,18 +135,23 @@ class Recognizer:
             text, words = decoders[languages[number]].decode(np.concatenate(pieces))
             return Transcript(text, self.languages[languages[number]], seconds, words)
 
-        return self._model.on_files(files, lambda _, logits: log_softmax(logits), search, languages)
+        return self._model.on_recordings(
+            recordings, lambda _, logits: log_softmax(logits), search, languages, rate=rate, progress=progress
+        )
 
-    def score_files(
+    def score_recordings(
         self,
-        files: Files,
+        recordings: Recordings,
         language: str | Sequence[str],
         reduce: Callable[[int, np.ndarray], Any],
         finish: Callable[[int, list[Any], float], Any],
         on_block: Callable[[int, np.ndarray], None],
+        rate: int = SAMPLE_RATE,
+        progress: Progress | None = None,
     ) -> Iterator[Any]:
-        """Runs the model on recordings, see `WindowedModel.on_files`; `reduce` is given logits (frames, vocabulary)."""
-        return self._model.on_files(files, reduce, finish, self._languages(language, len(files)), on_block)
+        """`WindowedModel.on_recordings` by languages; `reduce` is given logits (frames, vocabulary)."""
+        languages = self._languages(language, len(recordings))
+        return self._model.on_recordings(recordings, reduce, finish, languages, on_block, rate, progress)
 
     def logits(
         self, waveforms: Waveforms, *, language: str | Sequence[str], rate: int = SAMPLE_RATE
@@ -126,9 +159,9 @@ class Recognizer:
         """Scores of every symbol at every frame.
 
         Args:
-          waveforms: float (samples,), mono, not normalized, of at least 400 samples.
+          waveforms: float (samples,), mono, not normalized, of at least 25 ms.
           language: ISO 639-3, one for all waveforms or one per waveform.
-          rate: samples per second; rates other than 16,000 are rejected.
+          rate: samples per second; models work at 16,000, other rates are resampled.
 
         Returns:
           float32 (frames, vocabulary) for each; symbols that the language does not use hold -1e9.
@@ -137,7 +170,7 @@ class Recognizer:
           InputError: an array of another form; the message names it. LanguageError: an unknown language.
         """
         check_waveforms(waveforms, rate)
-        return self._model.on_waveforms(waveforms, self._languages(language, len(waveforms)))
+        return self._model.on_waveforms(waveforms, self._languages(language, len(waveforms)), rate)
 
     def transcribe_waveforms(self, waveforms: Waveforms, *, language: str) -> list[str]:
         """Greedy transcripts of 16 kHz waveforms, see `logits`; "" for those that are too short, silent or not finite."""

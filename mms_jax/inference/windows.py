@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from mms_jax.audio.inputs import check_files
+from mms_jax.audio.inputs import check_recordings
 from mms_jax.audio.read import Recording
-from mms_jax.audio.waveform import SAMPLE_RATE, normalize_waveform
+from mms_jax.audio.waveform import SAMPLE_RATE, normalize_waveform, resample
 from mms_jax.decoding.long_audio import Windows
 from mms_jax.errors import AudioError
 from mms_jax.models.functional import Params
@@ -23,7 +23,8 @@ PATIENCE = 32  # later windows that may arrive before a window is run in a batch
 
 Result = TypeVar("Result")
 Waveforms = Sequence[np.ndarray]
-Files = Sequence[str | os.PathLike]
+Recordings = Sequence[str | os.PathLike | np.ndarray]  # paths of files, or waveforms
+Progress = Callable[[float], None]
 Forward = Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -109,12 +110,15 @@ class WindowedModel:
         if held is not None:
             yield dataclasses.replace(held, last=True)
 
-    def on_waveforms(self, waveforms: Waveforms, languages: Sequence[int] | None = None) -> list[np.ndarray]:
+    def on_waveforms(
+        self, waveforms: Waveforms, languages: Sequence[int] | None = None, rate: int = SAMPLE_RATE
+    ) -> list[np.ndarray]:
         """Runs the model on whole waveforms.
 
         Args:
-          waveforms: float (samples,), mono, 16 kHz, not normalized, of at least 400 samples.
+          waveforms: float (samples,), mono, not normalized, of at least 25 ms.
           languages: position of the language of each.
+          rate: samples per second.
 
         Returns:
           (frames, ...) for each.
@@ -122,42 +126,49 @@ class WindowedModel:
 
         def windows() -> Iterator[Window]:
             for number, waveform in enumerate(waveforms):
-                normalized = normalize_waveform(np.asarray(waveform), self._config.waveform_epsilon)
+                normalized = normalize_waveform(resample(np.asarray(waveform), rate), self._config.waveform_epsilon)
                 yield from self.cut(number, [normalized], len(normalized), languages[number] if languages else 0)
 
         outputs = dict(self.run(windows()))
         return [np.concatenate(outputs[number]) for number in range(len(waveforms))]
 
-    def on_files(
+    def on_recordings(
         self,
-        files: Files,
+        recordings: Recordings,
         reduce: Callable[[int, np.ndarray], Any],
         finish: Callable[[int, list[Any], float], Result],
         languages: Sequence[int] | None = None,
         on_block: Callable[[int, np.ndarray], None] = lambda number, block: None,
+        rate: int = SAMPLE_RATE,
+        progress: Progress | None = None,
     ) -> Iterator[Result | AudioError]:
-        """Runs the model on recordings of any format, rate and length, which are never held in memory as a whole.
+        """Runs the model on recordings of any format, rate and length. Files are never held in memory as a whole.
 
         Args:
-          files: paths.
+          recordings: paths of files, or waveforms.
           reduce: see `run`.
-          finish: (number of the file, reduced outputs of its windows, its seconds) -> its result.
+          finish: (number of the recording, reduced outputs of its windows, its seconds) -> its result.
           languages: position of the language of each.
-          on_block: called with the number of the file and each block of its waveform, in order, as it is read.
+          on_block: called with the number of the recording and each block of its waveform, in order, as it is read.
+          rate: samples per second of the waveforms.
+          progress: called with the seconds of audio of each piece that is done.
 
         Yields:
-          A result for each file in the order of the files; an AudioError for one that cannot be used.
+          A result for each recording in order; an AudioError for one that cannot be used.
         """
-        check_files(files)
-        return self._on_files(files, reduce, finish, languages, on_block)
+        check_recordings(recordings, rate)
+        if progress is not None:
+            reduce = _reporting(reduce, progress, self._config.stride / SAMPLE_RATE)
+        return self._on_recordings(recordings, reduce, finish, languages, on_block, rate)
 
-    def _on_files(
+    def _on_recordings(
         self,
-        files: Files,
+        recordings: Recordings,
         reduce: Callable[[int, np.ndarray], Any],
         finish: Callable[[int, list[Any], float], Result],
         languages: Sequence[int] | None,
         on_block: Callable[[int, np.ndarray], None],
+        rate: int,
     ) -> Iterator[Result | AudioError]:
         results: dict[int, Result | AudioError] = {}
         seconds: dict[int, float] = {}
@@ -168,9 +179,9 @@ class WindowedModel:
                 yield block
 
         def windows() -> Iterator[Window]:
-            for number, file in enumerate(files):
+            for number, source in enumerate(recordings):
                 try:
-                    recording = Recording(file)
+                    recording = Recording(source, rate=rate, name=f"waveform {number}")
                     seconds[number] = recording.seconds
                     language = languages[number] if languages else 0
                     blocks = recording.normalized_blocks(self._config.waveform_epsilon)
@@ -242,3 +253,15 @@ class WindowedModel:
         for row, window in enumerate(windows):
             frames = int(self._config.frames(lengths[row]))
             yield window, output[row][self._windows.kept(window.number, frames, window.last)]
+
+
+def _reporting(
+    reduce: Callable[[int, np.ndarray], Any], progress: Progress, frame_seconds: float
+) -> Callable[[int, np.ndarray], Any]:
+    """`reduce`, which also reports the seconds of each output."""
+
+    def reduce_and_report(recording: int, output: np.ndarray) -> Any:
+        progress(len(output) * frame_seconds)
+        return reduce(recording, output)
+
+    return reduce_and_report

@@ -9,8 +9,10 @@ import json
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+import jax
+import numpy as np
 from flax import nnx
 
 from mms_jax.checkpoint import StoredModel
@@ -32,13 +34,13 @@ from mms_jax.interop.keys import (
 )
 from mms_jax.interop.safetensors_files import read_safetensors, save_safetensors
 from mms_jax.interop.torch_files import read_torch
-from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, Description
+from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, Description, origin_of
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.model import Wav2Vec2
 from mms_jax.text.languages import ANY_LANGUAGE, find_language
-from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, VocabularyBank, vocabulary_from_json
+from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, Vocabulary, VocabularyBank, vocabulary_from_json
 
 ENGLISH = "eng"
 _EPSILON = 1e-7  # of the feature extractor
@@ -257,8 +259,17 @@ def load_folder(
       ConversionError: another kind of model, or tensors that do not fit; the message lists them.
       LanguageError: a language without adapter or vocabulary.
     """
+    fields = read_json(folder / "config.json", ConversionError)
+    stored = _load_folder(folder, fields, languages, skip_unknown=skip_unknown)
+    description = cast(Description, {**stored.description, **origin_of(fields.get("mms_jax", {}))})
+    return dataclasses.replace(stored, description=description)
+
+
+def _load_folder(
+    folder: pathlib.Path, content: Mapping[str, Any], languages: Sequence[str] | None, *, skip_unknown: bool
+) -> StoredModel:
     source = str(folder)
-    fields = Fields(f"{source}: config.json", read_json(folder / "config.json", ConversionError))
+    fields = Fields(f"{source}: config.json", content)
     config = dataclasses.replace(model_config(fields, source), waveform_epsilon=_waveform_epsilon(folder))
     tensors = read_weights(folder)
     if "lm_head.weight" in tensors and fields.get("adapter_attn_dim"):
@@ -402,12 +413,14 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
     """Writes a folder that transformers loads: configuration, weights, vocabulary, and an adapter file per language.
 
     Args:
-      stored: a model of any kind with a wav2vec 2.0 backbone.
+      stored: a model of any kind with a wav2vec 2.0 backbone. A recognizer with one head for several languages gets a
+        head for each, since transformers cannot restrict the symbols of a shared one; its adapters have no effect.
       folder: created if it does not exist; must not hold a model.
 
     Raises:
       ConversionError: the folder already holds one.
     """
+    stored = with_banks(stored)
     description, params = stored.description, stored.params
     if description["kind"] not in (RECOGNIZER, IDENTIFIER, ENCODER):
         raise ConversionError(f"transformers has no model of kind {description['kind']!r}")
@@ -418,6 +431,8 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
     make_folder(folder)
     config = Wav2Vec2Config.from_json(description["model"])
     fields = config_fields(config)
+    if origin := origin_of(description):
+        fields["mms_jax"] = origin
     match description["kind"]:
         case "recognizer":
             fields |= _save_recognizer(config, vocabulary_from_json(description["vocabulary"]), params, folder)
@@ -441,6 +456,37 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
                  "padding_value": 0.0, "do_normalize": config.waveform_epsilon is not None,
                  "return_attention_mask": True}  # fmt: skip
     save_json(folder / "preprocessor_config.json", extractor)
+
+
+def with_banks(stored: StoredModel) -> StoredModel:
+    """A recognizer with one head for several languages as one with a head for each; other models stay as they are.
+
+    The head of a language holds the columns of its symbols. Its adapters have width 1 and weights of zero.
+    """
+    if stored.description.get("kind", RECOGNIZER) != RECOGNIZER or "tables" in stored.description["vocabulary"]:
+        return stored
+    shared = Vocabulary.from_json(stored.description["vocabulary"])
+    columns = [np.flatnonzero(row) for row in shared.allowed]
+    bank = VocabularyBank(
+        {name: tuple(shared.tokens[number] for number in own) for name, own in zip(shared.languages, columns)}
+    )
+    config = dataclasses.replace(
+        Wav2Vec2Config.from_json(stored.description["model"]), adapter_width=1, adapter_languages=len(columns)
+    )
+    empty = jax.tree.map(
+        lambda shape: np.zeros(shape.shape, np.float32),
+        shapes_of(lambda rngs: Wav2Vec2ForCTC(config, len(bank), rngs=rngs)),
+    )
+    kernel, bias = (np.asarray(stored.params["head"][name]) for name in ("kernel", "bias"))
+    for language, own in enumerate(columns):
+        empty["heads"]["kernel"][language, :, : len(own)] = kernel[:, own]
+        empty["heads"]["bias"][language, : len(own)] = bias[own]
+    adapters = empty["backbone"]["encoder"]["layers"]["adapters"]
+    backbone = stored.params["backbone"]
+    layers = {**backbone["encoder"]["layers"], "adapters": adapters}
+    params = {"backbone": {**backbone, "encoder": {**backbone["encoder"], "layers": layers}}, "heads": empty["heads"]}
+    changes = {"model": config.to_json(), "vocabulary": bank.to_json()}
+    return dataclasses.replace(stored, description=cast(Description, {**stored.description, **changes}), params=params)
 
 
 def config_fields(config: Wav2Vec2Config) -> dict[str, Any]:

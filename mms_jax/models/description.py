@@ -8,6 +8,8 @@ from mms_jax.errors import CheckpointError
 
 RECOGNIZER, IDENTIFIER, ENCODER, VOICE = "recognizer", "identifier", "encoder", "voice"
 
+ORIGIN = ("history", "evaluation")  # fields that travel with a model when it is converted
+
 
 class Description(TypedDict):
     """Fields of a model's description.
@@ -19,6 +21,8 @@ class Description(TypedDict):
     languages: of an identifier, ISO 639-3, in the order of the logits.
     latent, activation: of an identifier, see Wav2Vec2ForIdentification.
     text: of a voice, see `mms_jax.text.voice_tokenizer.VoiceTokenizer.from_json`.
+    history: the data that it was trained on, of models trained here; see `mms_jax.training.history`.
+    evaluation: its scores on corpora, from the last `mms_jax.evaluate` of its step.
     """
 
     kind: str
@@ -29,6 +33,8 @@ class Description(TypedDict):
     latent: NotRequired[int]
     activation: NotRequired[str]
     text: NotRequired[dict[str, Any]]
+    history: NotRequired[dict[str, Any]]
+    evaluation: NotRequired[dict[str, Any]]
 
 
 def upgraded(stored: Mapping[str, Any]) -> Description:
@@ -48,3 +54,8 @@ def check_fields(fields: Mapping[str, Any], geometry: type) -> None:
         raise CheckpointError(
             f"the model's description has unknown fields ({', '.join(unknown)}): a newer version wrote it; update mms_jax"
         )
+
+
+def origin_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say where a model comes from."""
+    return {name: fields[name] for name in ORIGIN if name in fields}

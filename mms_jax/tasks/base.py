@@ -20,6 +20,7 @@ from input_pipeline.decode import Batch
 from mms_jax.checkpoint import StoredModel
 from mms_jax.models.description import Description
 from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.layers import compute_dtype
 from mms_jax.tasks.weighted import Weighted
 
 Metrics = dict[str, Weighted]
@@ -95,6 +96,11 @@ class Task(Protocol):
     def default_config() -> ConfigDict:
         """The keys of this task and their defaults; it may also change defaults of the common keys."""
         ...
+
+    @classmethod
+    def check_config(cls, config: ConfigDict) -> None:
+        """Raises ConfigError for settings that are impossible whatever the corpora are; called before they are read."""
+        compute_dtype(config.compute_dtype)
 
     @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> Self:

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 
 from mms_jax.errors import LanguageError
@@ -29,7 +30,31 @@ def find_language(language: str, known: Sequence[str]) -> int:
         near, hint = difflib.get_close_matches(language, known, n=3, cutoff=0.5) or list(known[:12]), "the nearest are"
     else:
         near, hint = list(known), "it knows"
-    raise LanguageError(f"no language {language!r} in this model; {hint} {', '.join(map(_titled, near[:12]))}")
+    raise LanguageError(f"no language {language!r} in this model; {hint} {', '.join(map(titled, near[:12]))}")
+
+
+def check_code(language: str) -> None:
+    """Refuses what is no language code, before anything is trained or written under it.
+
+    Codes are ISO 639-3, with an optional script or dialect ("azj-script_latin"); qaa to qtz are free for languages that the
+    standard lacks.
+
+    Raises:
+      LanguageError: another string; the message names the languages whose name or other code it is.
+    """
+    import iso639
+
+    root, dash, variant = language.partition("-")
+    free = re.fullmatch("q[a-t][a-z]", root) is not None
+    known = free
+    with contextlib.suppress(iso639.LanguageNotFoundError):
+        known = known or (len(root) == 3 and bool(iso639.Language.from_part3(root)))
+    if known and (not dash or re.fullmatch("[A-Za-z0-9_]+", variant)):
+        return
+    near = [found] if (found := code_of(language.lower())) else []
+    near = near or _named(language, [entry.part3 for entry in iso639.ALL_LANGUAGES])
+    hint = f"; you may mean {', '.join(map(titled, near[:5]))}" if near else ""
+    raise LanguageError(f"{language!r} is no language code; give ISO 639-3, three letters as in swh{hint}")
 
 
 def code_of(name: str) -> str | None:
@@ -69,7 +94,8 @@ def _names(code: str) -> Iterator[str]:
         yield from _names(language.macrolanguage)
 
 
-def _titled(code: str) -> str:
+def titled(code: str) -> str:
+    """A code with its English name: swh (Swahili)."""
     name = next(_names(code), None)
     return f"{code} ({name})" if name else code
 

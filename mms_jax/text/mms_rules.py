@@ -8,6 +8,8 @@ import dataclasses
 import re
 import unicodedata
 
+from mms_jax.text.normalize import lowercase
+
 
 def _characters(codes: str) -> frozenset[str]:
     """ "21 3c-3e" -> the characters of these hexadecimal code points."""
@@ -67,8 +69,9 @@ class TextRules:
     """Options that depend on the text.
 
     Attributes:
-      as_released: reproduces two errors of the release: the Arabic alef wasla is replaced in every language, and only
-        the last apostrophe inside a word becomes ASCII, while the others become spaces.
+      as_released: reproduces three errors of the release: the Arabic alef wasla is replaced in every language, only the
+        last apostrophe inside a word becomes ASCII, while the others become spaces, and capitals of Turkish and related
+        languages are lowercased as English ones.
       remove_brackets: deletes all parenthesized passages, for texts in which they are not read aloud.
     """
 
@@ -91,7 +94,8 @@ def normalize_mms(text: str, language: str, rules: TextRules = TextRules()) -> s
       rules: options.
     """
     root = language.split("-")[0]
-    text = unicodedata.normalize("NFKC", text).lower()
+    text = unicodedata.normalize("NFKC", text)
+    text = text.lower() if rules.as_released else lowercase(text, language)
     text = _REFERENCE.sub(" ", text)
     if rules.remove_brackets:
         text = _BRACKETS.sub(" ", text)

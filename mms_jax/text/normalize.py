@@ -5,7 +5,24 @@ import unicodedata
 _APOSTROPHES = str.maketrans({"’": "'", "‘": "'", "‛": "'", "ʼ": "'", "`": "'"})
 
 
-def normalize(text: str) -> str:
+# Languages whose Latin alphabet has a dotless i (ı, capital I) beside the dotted one (i, capital İ).
+_DOTLESS_I = frozenset(["tur", "aze", "azj", "azb", "crh", "gag", "kaa", "kaz", "kmz", "otk", "slq", "tat", "uum"])
+_TURKIC_CAPITALS = str.maketrans({"I": "ı", "İ": "i"})
+
+
+def lowercase(text: str, language: str) -> str:
+    """Lowercases by the rules of a language.
+
+    Args:
+      text: any text, composed (NFC or NFKC).
+      language: ISO 639-3, with or without a script; "" where it is not known.
+    """
+    if language.split("-")[0] in _DOTLESS_I:
+        return text.translate(_TURKIC_CAPITALS).lower()
+    return text.replace("İ", "i").lower()  # Python gives i and U+0307, a mark that no text in lower case has
+
+
+def normalize(text: str, language: str = "") -> str:
     """Lowercases a transcript and removes characters that are not read aloud.
 
     The steps follow the order of MMS (Pratap et al. 2023, appendix A): NFKC; lowercasing; apostrophes between letters
@@ -14,12 +31,13 @@ def normalize(text: str) -> str:
 
     Args:
       text: any text.
+      language: ISO 639-3, whose capitals have rules of their own in Turkish and related languages.
 
     Returns:
       The normalized text; empty where nothing readable was left.
     """
-    text = unicodedata.normalize("NFKC", text).lower().translate(_APOSTROPHES)
-    # Lowercasing can decompose (İ); a second NFKC keeps one code point per letter.
+    text = lowercase(unicodedata.normalize("NFKC", text), language).translate(_APOSTROPHES)
+    # Lowercasing can decompose; a second NFKC keeps one code point per letter.
     text = unicodedata.normalize("NFKC", text)
     kept = [_keep(text, position) for position in range(len(text))]
     return " ".join("".join(kept).split())

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mms_jax.text.normalize import lowercase
+
 PAUSE = "_"  # symbol 0 of voices that are trained here; stands between the letters
 # Letters whose code point in a voice's vocabulary differs from the one that keyboards type.
 _RESPELLED = {"ron": str.maketrans({"ț": "ţ", "Ț": "Ţ"})}
@@ -73,7 +75,7 @@ class VoiceTokenizer:
         Returns:
           The readable text; and the characters that were dropped, each once, in order of appearance.
         """
-        text = text.lower().translate(_RESPELLED.get(self.language, {}))
+        text = lowercase(unicodedata.normalize("NFC", text), self.language).translate(_RESPELLED.get(self.language, {}))
         if self.uroman:
             text = romanized(text)
         text = " ".join(text.split())

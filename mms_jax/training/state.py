@@ -1,6 +1,7 @@
 """The state of a run: everything that changes from step to step; made, restored, and placed on the mesh."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,21 +41,29 @@ def starting_state(
     model: FunctionalModel,
     optimizer: optax.GradientTransformation,
     mesh: jax.sharding.Mesh,
-) -> TrainState:
-    """The state of this run's newest checkpoint, or a fresh one, warm-started where the config names a model."""
+) -> tuple[TrainState, dict[str, Any] | None]:
+    """The state of this run's newest checkpoint, or a fresh one, warm-started where the config names a model.
+
+    Returns:
+      The state; and the history of the model that the run started from, None where there is none.
+    """
     abstract = abstract_state(model, optimizer, mesh)
     state = restore_state(checkpoints, abstract)
     origin = "fresh start" if state is None else f"resuming at step {int(state.step)}"
-    if state is None:
+    started_from = None
+    if state is not None:
+        started_from = checkpoints.description().get("history", {}).get("started_from")
+    else:
         state = initial_state(model, optimizer, abstract, config.seed)
         if config.init_from:
-            state = dataclasses.replace(state, params=warm_start(state.params, config.init_from, task))
+            params, other = warm_start(state.params, config.init_from, task)
+            state, started_from = dataclasses.replace(state, params=params), other.get("history")
             if isinstance(state.optimizer, Averaged):
                 average = jax.tree.map(jnp.copy, state.params)
                 state = dataclasses.replace(state, optimizer=state.optimizer._replace(average=average))
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     logging.info("%s parameters; %s", f"{parameters:,}", origin)
-    return state
+    return state, started_from
 
 
 def abstract_state(
@@ -106,11 +115,11 @@ def restore_state(checkpoints: Checkpoints, abstract: TrainState) -> TrainState 
     return swap_average(TrainState(params, rest["optimizer"], rest["step"]))
 
 
-def save_state(checkpoints: Checkpoints, state: TrainState, task: Task) -> None:
+def save_state(checkpoints: Checkpoints, state: TrainState, task: Task, history: dict[str, Any]) -> None:
     """Starts saving a state, in which the running average, if any, takes the place of the parameters."""
     stored = swap_average(state)
     train_entry = {"optimizer": stored.optimizer, "step": stored.step}
-    description: Description = {**task.describe(), "task": task.name}
+    description: Description = {**task.describe(), "task": task.name, "history": history}
     checkpoints.save(int(state.step), stored.params, train_entry, description)
 
 

@@ -15,6 +15,7 @@ from mms_jax import sharding
 from mms_jax.checkpoint import StoredModel
 from mms_jax.errors import TrainingError
 from mms_jax.inference.find import find_model
+from mms_jax.models.description import Description
 from mms_jax.models.functional import Params
 from mms_jax.tasks.base import Task
 
@@ -23,7 +24,7 @@ ADAPTERS = "adapters"  # a part of its own, wherever it lies: models with and wi
 Leaves = dict[tuple[str, ...], Any]
 
 
-def warm_start(params: Params, init_from: str, task: Task) -> Params:
+def warm_start(params: Params, init_from: str, task: Task) -> tuple[Params, Description]:
     """Replaces fresh parameters by another model's.
 
     Args:
@@ -32,7 +33,7 @@ def warm_start(params: Params, init_from: str, task: Task) -> Params:
       task: of the new run.
 
     Returns:
-      Parameters in the same structure and sharding.
+      Parameters in the same structure and sharding; and the description of the other model.
 
     Raises:
       TrainingError: a model without a common part, or of another geometry; the message names the first parameter that
@@ -62,7 +63,7 @@ def warm_start(params: Params, init_from: str, task: Task) -> Params:
         value = taken.get(_keys(path))
         return leaf if value is None else sharding.put_array(value, leaf.sharding)
 
-    return jax.tree_util.tree_map_with_path(choose, params)
+    return jax.tree_util.tree_map_with_path(choose, params), stored.description
 
 
 def _without_empty_mask(params: Params) -> Params:

@@ -16,6 +16,8 @@ def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
     Raises:
       TrainingError: it holds another experiment's checkpoints; the message lists the keys that differ.
     """
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"--workdir={folder} is a file; name a folder, which is made if it does not exist")
     path = folder / "config.json"
     if path.exists() and any((folder / "checkpoints").glob("[0-9]*")):
         stored = read_json(path, TrainingError)

@@ -1,5 +1,9 @@
 """Reading files: formats, rates, lengths, and everything that can be wrong with one."""
 
+import contextlib
+import fractions
+
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -27,8 +31,94 @@ def test_any_format_becomes_16_khz_mono(tmp_path, suffix, rate, channels):
 
 
 def test_channels_are_averaged(tmp_path):
-    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), -tone(1) + 0.25], axis=1), 16_000)
-    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), 0.125, atol=1e-3)
+    other = tone(1, frequency=700.0)
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), other], axis=1), 16_000)
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), (tone(1) + other) / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("right", [-1.0, -0.97, -0.5])
+def test_inverted_channels_do_not_cancel(tmp_path, right):
+    soundfile.write(tmp_path / "a.wav", np.stack([tone(1), right * tone(1), 0 * tone(1)], axis=1), 16_000)
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), tone(1) * (1 - right) / 3, atol=1e-3)
+    decoded, _ = decode_flac((tmp_path / "a.wav").read_bytes(), "a")
+    np.testing.assert_allclose(decoded, tone(1) * (1 - right) / 3, atol=1e-3)
+
+
+def encoded(path, container, codec, samples, rate=16_000, *, delay=0.0, gap=(), video=False):
+    """Writes a file with FFmpeg. `delay`: the audio starts that many seconds after the video; `gap`: (from, seconds)."""
+    with av.open(str(path), "w", format=container) as file:
+        track = file.add_stream(codec, rate=rate)
+        track.layout = "mono"
+        if video:
+            pictures = file.add_stream("mpeg4", rate=10)
+            pictures.width = pictures.height = 64
+            for number in range(40):
+                picture = av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")
+                picture.pts = number
+                file.mux(pictures.encode(picture))
+            file.mux(pictures.encode())
+        size = rate // 50
+        for start in range(0, len(samples) - size, size):
+            frame = av.AudioFrame.from_ndarray(
+                (samples[None, start : start + size] * 32767).astype("<i2"), format="s16", layout="mono"
+            )
+            frame.sample_rate = rate
+            late = gap[1] if gap and start >= gap[0] * rate else 0.0
+            frame.pts, frame.time_base = start + round((delay + late) * rate), fractions.Fraction(1, rate)
+            file.mux(track.encode(frame))
+        file.mux(track.encode())
+
+
+@pytest.mark.parametrize(("container", "codec", "rate"), [("ipod", "aac", 16_000), ("3gp", "aac", 16_000),
+                         ("webm", "libopus", 48_000), ("mp4", "aac", 44_100), ("ogg", "libopus", 48_000)])  # fmt: skip
+def test_formats_of_phones_and_browsers(tmp_path, container, codec, rate):
+    """No program needs to be installed, and a colon in a relative name is no address."""
+    encoded(tmp_path / "09:30.m4a", container, codec, tone(3.0, rate), rate)
+    with contextlib.chdir(tmp_path):
+        waveform = read_audio("09:30.m4a")
+    assert len(waveform) == pytest.approx(48_000, abs=2500)
+    assert np.abs(np.fft.rfft(waveform[8000:24_000])).argmax() == pytest.approx(440, abs=1)
+
+
+def test_times_are_those_of_the_container(tmp_path):
+    """Sound that begins after the picture, and sound that pauses in the container, keep their times."""
+    loud = tone(2.0, 48_000)
+    encoded(tmp_path / "late.mkv", "matroska", "libopus", loud, 48_000, delay=1.5, video=True)
+    begin = np.flatnonzero(np.abs(read_audio(tmp_path / "late.mkv")) > 0.2)[0] / 16_000
+    assert begin == pytest.approx(1.5, abs=0.05)
+    encoded(tmp_path / "pause.mkv", "matroska", "pcm_s16le", tone(2.0), delay=0.0, gap=(1.0, 3.0))
+    waveform = read_audio(tmp_path / "pause.mkv")
+    assert len(waveform) == pytest.approx(5 * 16_000, abs=800)
+    assert np.abs(waveform[17_000:62_000]).max() == 0 and np.abs(waveform[65_000:]).max() > 0.4
+
+
+def test_a_video_without_sound_says_so(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as file:
+        pictures = file.add_stream("mpeg4", rate=10)
+        pictures.width = pictures.height = 64
+        file.mux(pictures.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        file.mux(pictures.encode())
+    with pytest.raises(AudioError, match=r"a\.mp4: holds no audio track"):
+        read_audio(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("length", [0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFF - 36])
+def test_recordings_from_pipes_state_no_length(tmp_path, length):
+    write(tmp_path / "a.wav", tone(1))
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = length.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), tone(1), atol=1e-3)
+
+
+def test_flac_from_a_pipe(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tone(1), 16_000)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] &= 0xF0  # STREAMINFO: 36 bits of the number of samples, and the checksum
+    content[22:26], content[26:42] = bytes(4), bytes(16)
+    (tmp_path / "a.flac").write_bytes(content)
+    np.testing.assert_allclose(read_audio(tmp_path / "a.flac"), tone(1), atol=1e-3)
 
 
 def test_blocks_resample_as_one_piece(tmp_path):
@@ -64,6 +154,7 @@ def broken_files(folder):
     """(name, what the message must say)"""
     (folder / "empty.wav").write_bytes(b"")
     (folder / "text.wav").write_text("this is no audio at all")
+    (folder / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(5000))
     (folder / "folder.wav").mkdir()
     write(folder / "silent.wav", np.zeros(16_000))
     write(folder / "short.wav", tone(0.005))
@@ -84,7 +175,8 @@ def broken_files(folder):
 CASES = [
     ("missing.wav", "no such file"),
     ("empty.wav", "empty"),
-    ("text.wav", "not audio"),
+    ("text.wav", "is text, not audio"),
+    ("noise.mp3", "is not audio, or is damaged"),
     ("folder.wav", "folder"),
     ("silent.wav", "silent"),
     ("short.wav", "5 ms long"),

@@ -96,7 +96,7 @@ def test_unusable_utterances_are_dropped_or_cropped():
     index = make_index({"eng": 50}, longest=20.0)
     index.characters[:10] = 0
     strict, cropping = table_of(index), table_of(index, crop=True, need_text=False)
-    assert strict.seconds.max() <= 10.0 and len(strict) + strict.dropped == 50
+    assert strict.seconds.max() <= 10.0 and len(strict) + sum(strict.left_out.values()) == 50
     assert len(cropping) == 50 and cropping.bucket.max() == 2
     with pytest.raises(CorpusError, match="none of 50 utterances"):
         table_of(index, min_seconds=30.0)

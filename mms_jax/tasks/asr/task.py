@@ -53,6 +53,12 @@ class AsrTask(Task):
         self.needs = DataNeeds(tokenizer=vocabulary, waveform_epsilon=model.waveform_epsilon)
 
     @classmethod
+    def check_config(cls, config: ConfigDict) -> None:
+        """See Task."""
+        compute_dtype(config.compute_dtype)
+        backbone_geometry(config)
+
+    @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "AsrTask":
         """See Task. The vocabulary is that of the corpora's transcripts."""
         return cls(config, backbone_geometry(config), Vocabulary.from_alphabets(corpus_alphabets(corpora)))

@@ -51,6 +51,12 @@ class PretrainTask(Task):
         self.needs = DataNeeds(crop=True, waveform_epsilon=model.waveform_epsilon)
 
     @classmethod
+    def check_config(cls, config: ConfigDict) -> None:
+        """See Task."""
+        compute_dtype(config.compute_dtype)
+        backbone_geometry(config)
+
+    @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "PretrainTask":
         """See Task."""
         del corpora

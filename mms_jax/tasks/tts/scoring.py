@@ -44,7 +44,7 @@ def score_voice(
     """
     language = as_text(records[0]["language"])
     model = load(recognizer, languages=[language], kind=RECOGNIZER) if recognizer else None  # first: it may be missing
-    texts = [normalize(as_text(record["text"])) for record in records]
+    texts = [normalize(as_text(record["text"]), as_text(record["language"])) for record in records]
     recordings = [decode_flac(record["audio"], as_text(record["id"]))[0] for record in records]
     answers = list(voice.speak_each(texts, seed=seed))
     synthesized = [answer.samples for answer in answers if not isinstance(answer, SpeechError)]

@@ -87,6 +87,12 @@ class TtsTask(Task):
         self.needs = DataNeeds(tokenizer=tokenizer, waveform_epsilon=None)
 
     @classmethod
+    def check_config(cls, config: ConfigDict) -> None:
+        """See Task."""
+        compute_dtype(config.compute_dtype)
+        geometry(config.model.geometry)
+
+    @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "TtsTask":
         """See Task. The symbols are those of the corpora's transcripts, which are in one language."""
         alphabets = corpus_alphabets(corpora)

@@ -1,0 +1,155 @@
+"""Whether an alignment is right: a calibrated confidence for each verse and for the chapter.
+
+A score alone does not tell: a weak or a foreign model scores a right text as low as a strong model scores a wrong one. The
+evidence for a verse compares three texts on its stretch of the recording: its own, other text of the same chapter, and the
+best that the model hears there (the free path). Its value is the share of the distance from other text to the free path that
+the verse's own text covers: near 1 where it is what the model hears, near 0 where any other text would do as well.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from mms_jax.alignment.spans import Verse
+from mms_jax.alignment.text import ChapterText
+from mms_jax.decoding.timestamps import FRAME_SECONDS
+
+OTHERS = 9  # other texts, which begin at even distances in the chapter
+BELIEVED = 0.5  # confidence below which a verse is doubtful, and a chapter is not believed
+# Fitted by benchmarks/confidence.py, see docs/alignment.md.
+VERSE_SLOPE, VERSE_MIDDLE = 12.0, 0.25
+CHAPTER_SLOPE, CHAPTER_MIDDLE = 20.0, 0.15
+_DECISIVE = 0.25  # the quantile of the verses' evidence that decides on a chapter
+_MARGIN = 25  # frames that a stretch is extended by where its text does not fit
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """The log probabilities of three texts on one stretch of a recording.
+
+    Attributes:
+      own: of its own text.
+      other: of other text of the chapter, a mean.
+      free: of the best symbol of every frame.
+      frames: of the stretch.
+    """
+
+    own: float
+    other: float
+    free: float
+    frames: int
+
+    @property
+    def share(self) -> float:
+        """The share of the distance from other text to the free path that the own text covers; at most 1."""
+        return (self.own - self.other) / max(self.free - self.other, 1e-3)
+
+
+def verse_evidence(
+    text: ChapterText, verses: Sequence[Verse], labels: np.ndarray, log_probs: np.ndarray, best: np.ndarray
+) -> list[Evidence | None]:
+    """The evidence for each verse.
+
+    Args:
+      text: the chapter's text.
+      verses: where they were found.
+      labels: int32 (L,), the column of each of the text's labels.
+      log_probs: float32 (frames, columns); column 0 is the blank, the last one the star.
+      best: float32 (frames,), the log probability of each frame's best symbol.
+
+    Returns:
+      For each verse its evidence; None for verses without words, and where nothing can be compared.
+    """
+    star = log_probs.shape[1] - 1
+    spoken = labels[labels != star]
+    found: list[Evidence | None] = []
+    place = 0  # of the verse's first label among those that are spoken
+    for verse, own in zip(verses, text.verses):
+        if not own.normalized:
+            found.append(None)
+            continue
+        span = labels[own.words[0].pieces[0].first : own.words[-1].pieces[-1].last + 1]
+        count = int(np.count_nonzero(span != star))
+        first, last = round(verse.cut_start / FRAME_SECONDS), round(verse.cut_end / FRAME_SECONDS)
+        found.append(_compare(span, star, spoken, place, log_probs, best, first, last))
+        place += count
+    return found
+
+
+def _compare(
+    span: np.ndarray, star: int, spoken: np.ndarray, place: int, log_probs: np.ndarray, best: np.ndarray,
+    first: int, last: int,
+) -> Evidence | None:  # fmt: skip
+    """The evidence for one verse, whose labels are `span`, and whose readable ones begin at `place` in the chapter."""
+    from mms_jax.alignment.viterbi_cpu import path_score  # Numba takes a second to import
+
+    own = -math.inf
+    for margin in (0, _MARGIN):
+        begin, end = max(0, first - margin), min(len(log_probs), max(last, first + 1) + margin)
+        stretch = np.ascontiguousarray(log_probs[begin:end])
+        own = path_score(stretch, span, 0)
+        if np.isfinite(own):
+            break
+    else:
+        return None
+    readable = np.flatnonzero(span != star)
+    scores = []
+    for distance in np.linspace(0.1, 0.9, OTHERS):
+        other = span.copy()
+        other[readable] = spoken[(place + int(distance * len(spoken)) + np.arange(len(readable))) % len(spoken)]
+        if np.isfinite(score := path_score(stretch, other, 0)):
+            scores.append(score)
+    if not scores:
+        return None
+    return Evidence(float(own), float(np.mean(scores)), float(best[begin:end].sum()), end - begin)
+
+
+def gap_cost(evidence: Sequence[Evidence | None]) -> float:
+    """The cost of a frame of speech between verses, in nats below the best symbol.
+
+    At this cost a star is as good as a verse with evidence at the middle of the scale: what fits worse than that is left to
+    the star.
+    """
+    known = [each for each in evidence if each is not None]
+    distance = sum(each.free - each.other for each in known) / max(sum(each.frames for each in known), 1)
+    return (1.0 - VERSE_MIDDLE) * distance
+
+
+def verse_confidence(evidence: Evidence | None) -> float | None:
+    """The probability that a verse is where it was found; None without evidence."""
+    return None if evidence is None else _logistic(VERSE_SLOPE * (evidence.share - VERSE_MIDDLE))
+
+
+def chapter_confidence(evidence: Sequence[Evidence | None]) -> float | None:
+    """The probability that text and recording belong together and most verses were found; None without evidence."""
+    shares = [each.share for each in evidence if each is not None]
+    if not shares:
+        return None
+    return _logistic(CHAPTER_SLOPE * (float(np.quantile(shares, _DECISIVE)) - CHAPTER_MIDDLE))
+
+
+def doubt(evidence: Sequence[Evidence | None]) -> str:
+    """Why a chapter is not believed, in words; "" where it is."""
+    confidence = chapter_confidence(evidence)
+    if confidence is None or confidence >= BELIEVED:
+        return ""
+    confidences = [verse_confidence(each) for each in evidence if each is not None]
+    doubtful = [value is not None and value < BELIEVED for value in confidences]
+    share = np.mean(doubtful)
+    if share > 0.75:
+        return (
+            "the recording fits other text as well as its own; it may be another chapter or language, or the model has not "
+            "learned this kind of speech"
+        )
+    first = doubtful.index(True)
+    where = "from there on" if all(doubtful[first:]) else "in several places"
+    return (
+        f"{sum(doubtful)} of {len(doubtful)} verses do not fit, {where}, the first of them verse {first + 1}; parts of the "
+        "text may not have been read, or not in this order"
+    )
+
+
+def _logistic(value: float) -> float:
+    return 1.0 / (1.0 + math.exp(-min(max(value, -50.0), 50.0)))

@@ -1,0 +1,78 @@
+"""The frame of every command: one line for an error or a stop, an exit status, and no traceback but for a bug."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+from mms_jax.errors import MmsError, Stopped
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM arrived in code that has nothing to save. Cleanup runs as for any exception.
+
+    Attributes:
+      number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+@contextlib.contextmanager
+def catching_signals(handle: Callable[[int], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM call `handle` with their number; a second one ends the process at once.
+
+    In threads other than the main one, which get no signals, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def caught(number: int, frame: object) -> None:
+        del frame
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        handle(number)
+
+    for number in before:
+        signal.signal(number, caught)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _interrupt(number: int) -> None:
+    raise Interrupted(number)
+
+
+def run_command(command: Callable[[], int | None]) -> int:
+    """Runs a command; prints the errors that users can mend as one line.
+
+    Returns:
+      The exit status: the command's, 0 where it returns None; 1 for an error; 128 + the signal's number where one
+      stopped it.
+    """
+    try:
+        with catching_signals(_interrupt):
+            status = command()
+            sys.stdout.flush()
+        return status or 0
+    except Stopped as stop:
+        print(f"stopped: {stop}", file=sys.stderr)
+        return 128 + stop.number
+    except KeyboardInterrupt as stop:
+        print("stopped", file=sys.stderr)
+        return 128 + getattr(stop, "number", signal.SIGINT)
+    except BrokenPipeError:  # the reader of the output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + getattr(signal, "SIGPIPE", 13)
+    except (MmsError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

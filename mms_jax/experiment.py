@@ -1,0 +1,119 @@
+"""The command line of an experiment: --config=NAME --workdir=DIR --config.key=value, for training and evaluation."""
+
+import difflib
+import logging as python_logging
+import pathlib
+import re
+import sys
+import sysconfig
+from collections.abc import Callable
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from mms_jax.command import run_command
+from mms_jax.config import flatten_config
+from mms_jax.errors import ConfigError
+
+_CLONE = pathlib.Path(__file__).resolve().parent.parent / "configs"
+_INSTALLED = pathlib.Path(sysconfig.get_path("data")) / "share" / "mms_jax" / "configs"  # where a wheel puts them
+
+
+def shipped_configs() -> dict[str, pathlib.Path]:
+    """The experiments that come with the package, by name."""
+    folder = _CLONE if _CLONE.is_dir() else _INSTALLED
+    return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
+
+
+def find_config(given: str) -> pathlib.Path:
+    """The file of an experiment.
+
+    Args:
+      given: the path of a file; or the name of a shipped one, from any folder: asr_folder, also as configs/asr_folder.py.
+
+    Raises:
+      ConfigError: there is none; the message lists those that are shipped.
+    """
+    path, shipped = pathlib.Path(given).expanduser(), shipped_configs()
+    if path.is_file():
+        return path
+    if path.parent.name in ("", "configs") and path.suffix in ("", ".py") and path.stem in shipped:
+        return shipped[path.stem]
+    near = difflib.get_close_matches(path.stem, shipped, n=1)
+    hint = f"; you may mean {near[0]}" if near else ""
+    raise ConfigError(
+        f"--config={given}: no such file, and no experiment of this name{hint}; shipped: {', '.join(shipped)}"
+    )
+
+
+def run_experiment(name: str, command: Callable[[ConfigDict, str], int | None], workdir_help: str) -> None:
+    """Parses the command line, runs `command` with config and workdir, and exits.
+
+    Args:
+      name: the module that runs, for usage.
+      command: returns the exit status, or None.
+      workdir_help: of --workdir.
+    """
+    python_logging.getLogger("jax._src.xla_bridge").setLevel(
+        python_logging.WARNING
+    )  # it tries backends that are not here
+    config = config_flags.DEFINE_config_file("config", None, "an experiment: its name or file", lock_config=True)
+    workdir: flags.FlagHolder[str] = flags.DEFINE_string("workdir", None, workdir_help)  # type: ignore[assignment]
+    help_wanted = any(argument.startswith(("--help", "-h", "-?")) for argument in sys.argv[1:])
+
+    def parse(argv: list[str]) -> list[str]:
+        if help_wanted:
+            return flags.FLAGS(argv)
+        status = run_command(lambda: _parse(argv, rest))
+        if status:
+            sys.exit(status)
+        return rest
+
+    rest: list[str] = []
+    if not help_wanted:
+        flags.mark_flags_as_required(["config", "workdir"])
+    usage = f"python -m {name} --config=NAME --workdir=DIR [--config.key=value]"
+
+    def main(argv: list[str]) -> None:
+        if len(argv) > 1:
+            sys.exit(f"error: unexpected arguments {' '.join(argv[1:])}; usage: {usage}")
+        sys.exit(run_command(lambda: command(config.value, workdir.value)))
+
+    app.run(main, flags_parser=parse)
+
+
+def _parse(argv: list[str], rest: list[str]) -> None:
+    """Parses flags. Raises ConfigError, with the nearest key, for those that do not exist."""
+    argv = _with_config_file(argv)
+    try:
+        rest += flags.FLAGS(argv)
+    except flags.Error as error:
+        raise ConfigError(_nearest_key(str(error))) from error
+    except (AttributeError, KeyError) as error:  # ml_collections' own, for keys below --config
+        raise ConfigError(str(error).strip("'\"").splitlines()[0]) from error
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise ConfigError(f"the flags cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _with_config_file(argv: list[str]) -> list[str]:
+    """Replaces the name in --config=NAME or --config NAME by its file."""
+    found = list(argv)
+    for place, argument in enumerate(found):
+        if match := re.fullmatch(r"--?config=(.*)", argument):
+            found[place] = f"--config={find_config(match[1])}"
+        elif argument in ("--config", "-config") and place + 1 < len(found):
+            found[place + 1] = str(find_config(found[place + 1]))
+    return found
+
+
+def _nearest_key(message: str) -> str:
+    """absl's message; for an unknown key of the config, with the nearest one."""
+    match = re.search(r"Unknown command line flag '(config\.)?([^']*)'", message)
+    if not match:
+        return " ".join(message.split())
+    keys: list[str] = []
+    if match[1] and flags.FLAGS["config"].value is not None:
+        keys = [f"config.{key}" for key in flatten_config(flags.FLAGS["config"].value)]
+    unknown = (match[1] or "") + match[2]
+    near = difflib.get_close_matches(unknown, [*keys, "config", "workdir"], n=1, cutoff=0.4)
+    return f"--{unknown}: no such key" + (f"; you may mean --{near[0]}" if near else "")
