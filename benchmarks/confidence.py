@@ -49,7 +49,7 @@ class Spoken:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class AlignedPair:
     """One aligned pair: its kind, the evidence and score of each verse, and which verses are right."""
 
     model: str
@@ -125,7 +125,7 @@ def pairs(spoken: Spoken, mate: Spoken, seed: int) -> Iterator[tuple[str, list[s
     yield "half recorded", lines, [time if time[1] < half else None for time in times], 0.5
 
 
-def rows_of(name: str, chapters: Sequence[Spoken]) -> Iterator[Row]:
+def rows_of(name: str, chapters: Sequence[Spoken]) -> Iterator[AlignedPair]:
     """Every pair that a model can read, aligned."""
     model = mms_jax.load_recognizer(name)
     for number, spoken in enumerate(tqdm(chapters, desc=name, leave=False)):
@@ -163,7 +163,7 @@ def _mate(chapters: Sequence[Spoken], number: int, *, same_language: bool) -> Sp
 
 def _row(
     model: Any, name: str, kind: str, logits: np.ndarray, lines: list[str], language: str, levels: np.ndarray, times: Times
-) -> Row | None:  # fmt: skip
+) -> AlignedPair | None:  # fmt: skip
     try:
         chapter = align_logits(model, logits, lines, language, levels)
     except AlignmentError:  # the text does not fit: nothing is let through
@@ -172,7 +172,7 @@ def _row(
         time is not None and abs(verse.start - time[0]) < NEAR and abs(verse.end - time[1]) < NEAR
         for verse, time in zip(chapter.verses, times)
     ]
-    return Row(name, kind, chapter, right)
+    return AlignedPair(name, kind, chapter, right)
 
 
 def area(right: Sequence[float], wrong: Sequence[float]) -> float:
@@ -200,13 +200,13 @@ def logistic(right: Sequence[float], wrong: Sequence[float]) -> tuple[float, flo
     return float(found[0]), float(-found[1] / found[0])
 
 
-def split_chapters(rows: Sequence[Row], value: str) -> tuple[list[float], list[float]]:
+def split_chapters(rows: Sequence[AlignedPair], value: str) -> tuple[list[float], list[float]]:
     """A figure of right and of wrong chapters."""
     found = [(row.verdict, getattr(row.chapter, value)) for row in rows if getattr(row.chapter, value) is not None]
     return [v for verdict, v in found if verdict], [v for verdict, v in found if verdict is False]
 
 
-def split_verses(rows: Sequence[Row], value: str) -> tuple[list[float], list[float]]:
+def split_verses(rows: Sequence[AlignedPair], value: str) -> tuple[list[float], list[float]]:
     """A figure of right and of wrong verses."""
     found = [
         (right, getattr(verse, value))
@@ -217,7 +217,7 @@ def split_verses(rows: Sequence[Row], value: str) -> tuple[list[float], list[flo
     return [v for right, v in found if right], [v for right, v in found if not right]
 
 
-def report(rows: Sequence[Row]) -> str:
+def report(rows: Sequence[AlignedPair]) -> str:
     """The tables."""
     lines = [f"{'':<34}{'right':>7}{'wrong':>7}{'area':>8}{'at 1 %':>8}{'score':>8}{'at 1 %':>8}"]
     for what, split in (("chapters", split_chapters), ("verses", split_verses)):
@@ -242,7 +242,7 @@ def report(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def shares(rows: Sequence[Row], split: Any, slope: float, middle: float) -> tuple[list[float], list[float]]:
+def shares(rows: Sequence[AlignedPair], split: Any, slope: float, middle: float) -> tuple[list[float], list[float]]:
     """The evidence behind confidences: the inverse of the logistic function."""
     return tuple(  # type: ignore[return-value]
         [middle + np.log(max(value, 1e-9) / max(1 - value, 1e-9)) / slope for value in values]

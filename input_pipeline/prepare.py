@@ -84,8 +84,8 @@ def _check_unchanged(name: str, folder: pathlib.Path, made_from: dict[str, Any] 
     now = json.loads(json.dumps(made_from))
     if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
         raise CorpusError(
-            f"{name} was prepared before from another source or with other options (changed: {', '.join(changed)}); to "
-            f"prepare it anew, delete {folder}, or choose another --name"
+            f"{name} was prepared before from another source or with other rules or options (changed: "
+            f"{', '.join(changed)}); to prepare it anew, delete {folder}, or choose another --name"
         )
 
 

@@ -10,7 +10,8 @@ import pytest
 import mms_jax
 from mms_jax import errors
 from mms_jax.alignment import align_ctc
-from mms_jax.errors import InputError, MmsError
+from mms_jax.audio.waveform import resample
+from mms_jax.errors import AudioError, InputError, MmsError
 
 GOOD = np.random.default_rng(0).normal(0, 0.1, 8000)
 
@@ -77,7 +78,7 @@ def test_results_and_models_have_short_reprs(models, tmp_path):
         ([np.stack([GOOD, GOOD])], r"waveform 0 has shape \(2, 8000\); give one channel, .* waveform.mean\(axis=0\)"),
         ([np.stack([GOOD, GOOD], axis=1)], r"waveform.mean\(axis=1\)"),
         ([GOOD[:399]], "waveform 0 has 399 samples; models need at least 400"),
-        ([np.where(np.arange(8000) == 7, np.nan, GOOD)], "waveform 0 holds NaN"),
+        ([np.where(np.arange(8000) == 7, np.nan, GOOD)], "waveform 0: holds NaN"),
         (["a.wav"], "waveform 0 has dtype"),
     ],
 )
@@ -91,16 +92,60 @@ def test_arrays_that_cannot_be_meant_are_refused(models, waveforms, message):
             call()
 
 
-def test_another_rate_is_refused(models):
-    assert len(models["encoder"].features([GOOD], rate=16_000)) == 1
-    for call in (
-        lambda: models["recognizer"].logits([GOOD], language="swh", rate=44_100),
-        lambda: models["identifier"].logits([GOOD], rate=8000),
-        lambda: models["encoder"].features([GOOD], rate=8000),
+def test_another_rate_is_resampled(models):
+    loud = np.random.default_rng(1).normal(0, 0.1, 44_100)
+    here = resample(loud.astype(np.float32), 44_100)
+    for at_rate, at_16_khz in (
+        (
+            models["recognizer"].logits([loud], language="swh", rate=44_100),
+            models["recognizer"].logits([here], language="swh"),
+        ),
+        (models["identifier"].logits([loud], rate=44_100), models["identifier"].logits([here])),
+        (models["encoder"].features([loud], rate=44_100), models["encoder"].features([here])),
     ):
-        with pytest.raises(
-            InputError, match=r"models take 16000 Hz; resample first, .*resample\(waveform, (44100|8000)\)"
-        ):
+        np.testing.assert_allclose(at_rate[0], at_16_khz[0], atol=1e-4)
+    for rate in (0, 16_000.5, "16000"):
+        with pytest.raises(InputError, match="give the samples per second"):
+            models["encoder"].features([GOOD], rate=rate)
+    with pytest.raises(InputError, match="models need at least 1103 "):
+        models["encoder"].features([loud[:1000]], rate=44_100)
+
+
+def test_recordings_are_files_or_waveforms(models, tmp_path):
+    import soundfile
+
+    loud = (0.3 * np.sin(np.arange(44_100) / 20)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", loud, 44_100, subtype="FLOAT")
+    file, recognizer = str(tmp_path / "a.wav"), models["recognizer"]
+    assert recognizer.transcribe([loud], language="swh", rate=44_100) == recognizer.transcribe([file], language="swh")
+    both = models["identifier"].identify([loud, file], rate=44_100)
+    assert repr(both[0]) == repr(both[1])
+    text = ["abc abd", "abb"]
+    from_file, from_array = (
+        mms_jax.align(recording, text, language="swh", model=recognizer, rate=44_100) for recording in (file, loud)
+    )
+    assert list(map(repr, from_file)) == list(map(repr, from_array))
+
+
+@pytest.mark.parametrize(
+    ("waveform", "error", "message"),
+    [
+        (np.zeros(16_000), AudioError, "waveform 0: is silent"),
+        (np.zeros(0), AudioError, "waveform 0: 0 ms long; recognition needs at least 25 ms"),
+        (GOOD[:100], AudioError, "waveform 0: 6 ms long"),
+        (np.where(np.arange(8000) == 7, np.nan, GOOD), AudioError, "waveform 0: holds NaN"),
+        (np.stack([GOOD, GOOD], axis=1), InputError, r"waveform 0 has shape \(8000, 2\); give one channel"),
+        ((GOOD * 32768).astype(np.int16), InputError, "waveform 0 holds int16 samples"),
+    ],
+)
+def test_waveforms_get_the_messages_of_files(models, waveform, error, message):
+    recognizer = models["recognizer"]
+    for call in (
+        lambda: recognizer.transcribe([waveform], language="swh"),
+        lambda: models["identifier"].identify([waveform]),
+        lambda: mms_jax.align(waveform, ["abc"], language="swh", model=recognizer),
+    ):
+        with pytest.raises(error, match=message):
             call()
 
 
@@ -109,18 +154,30 @@ def test_a_string_is_no_list(models):
     for call, message in (
         (lambda: recognizer.transcribe("a.ogg", language="swh"), r"'a.ogg' is one file .* write \['a.ogg'\]"),
         (lambda: recognizer.transcribe(pathlib.Path("a.ogg"), language="swh"), r"is one file .* write \['a.ogg'\]"),
-        (lambda: recognizer.transcribe([GOOD], language="swh"), "ndarray where the path of a recording is expected"),
+        (
+            lambda: recognizer.transcribe(GOOD, language="swh"),
+            r"where a list of recordings is expected; write \[waveform\]",
+        ),
+        (lambda: recognizer.transcribe([None], language="swh"), "recording 0 is a NoneType; give the path of a file"),
         (lambda: recognizer.transcribe(["a.ogg"], language=None), "NoneType where a language is expected"),
         (lambda: mms_jax.load(["runs/asr"]), "list where the name of a model is expected"),
         (lambda: models["voice"].speak("abc", seed="x"), "seed='x' must be from 0"),
-        (lambda: models["identifier"].identify("a.ogg"), "is one file where a list of files is expected"),
+        (lambda: models["identifier"].identify("a.ogg"), "is one file where a list of recordings is expected"),
         (
             lambda: mms_jax.align("a.mp3", "hello world", language="swh", model=recognizer),
             "one string where a list of lines",
         ),
         (
-            lambda: mms_jax.align(GOOD, ["hello"], language="swh", model=recognizer),
-            "ndarray where the path of a recording",
+            lambda: mms_jax.align(["a.mp3"], ["hello"], language="swh", model=recognizer),
+            "a list where one recording is expected",
+        ),
+        (
+            lambda: mms_jax.align("a.mp3", pathlib.Path("a.txt"), language="swh", model=recognizer),
+            "'a.txt' is a path where a list of lines is expected",
+        ),
+        (
+            lambda: mms_jax.align("a.mp3", [["hello"]], language="swh", model=recognizer),
+            "line 0 is a list; give the text's lines as strings",
         ),
         (lambda: list(models["voice"].speak_each("abc")), "one text where a list of texts is expected"),
     ):

@@ -85,7 +85,7 @@ def _check_order(sound: pathlib.Path, script: pathlib.Path) -> None:
         first, second = ({file.suffix.lower() for file in files_below(folder)} for folder in (sound, script))
         swapped = not first & SUFFIXES and ".txt" in first and bool(second & SUFFIXES)
     else:
-        swapped = script.suffix.lower() in SUFFIXES and script.is_file()
+        swapped = script.suffix.lower() in SUFFIXES and script.is_file() and not sound.is_dir()
     if swapped:
         raise AlignmentError(
             f"{sound} is the text and {script} the recording; write the recording first: {script} {sound}"

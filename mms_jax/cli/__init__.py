@@ -5,7 +5,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from mms_jax import __version__
+import mms_jax
 from mms_jax.command import run_command
 
 # Modules of this package with `add_arguments(parser)` and `run(arguments) -> exit status`.
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="mms-jax", description="Massively multilingual speech in JAX.")
-    parser.add_argument("--version", action="version", version=f"mms-jax {__version__}")
+    parser.add_argument("--version", action="version", version=f"mms-jax {mms_jax.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, help_text in COMMANDS.items():
         subparser = commands.add_parser(name, help=help_text, description=help_text)

@@ -154,6 +154,7 @@ def _finish(pair: Pair, chapter: Chapter, recognizer: Recognizer, arguments: arg
         path = _output(pair, arguments, arguments.format)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, format_chapter(chapter, arguments.format) + "\n")
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
     if not (arguments.output_dir / SETTINGS).exists():
         write_text(arguments.output_dir / SETTINGS, json.dumps(_settings(arguments)) + "\n")
     places = {"file": str(pair.audio.resolve()), "text_file": str(pair.text.resolve())}

@@ -57,14 +57,29 @@ def test_announcements_are_the_stars(align):
     assert min(verse.score for verse in verses) > -0.2
 
 
-def test_missing_verse_touches_only_its_neighbors(align):
-    spoken = speak(random_lines(9, GREEK), GREEK)
-    verses = align(spoken.waveform, spoken.lines[:4] + spoken.lines[5:])
-    times = np.delete(spoken.times, 4, axis=0)
-    far = [0, 1, 2, 5, 6, 7]
-    np.testing.assert_allclose(verse_times(verses)[far], times[far], atol=0.045)
-    assert all(verses[row].score > -0.2 for row in far)
-    assert min(verses[3].score, verses[4].score) < -0.2
+@pytest.mark.parametrize("missing", [1, 3, 5])
+def test_speech_that_the_text_lacks_moves_no_verse(align, missing):
+    spoken = speak(random_lines(12, GREEK), GREEK)
+    verses = align(spoken.waveform, spoken.lines[:4] + spoken.lines[4 + missing :])
+    assert_close(verses, np.delete(spoken.times, range(4, 4 + missing), axis=0))
+    assert all(verse.score > -0.2 and verse.confidence > 0.9 for verse in verses)
+    # The clips leave the speech between out.
+    assert verses[3].cut_end < spoken.times[4, 0] and verses[4].cut_start > spoken.times[3 + missing, 1]
+
+
+def test_confidence_tells_right_from_wrong(greek, write_audio):
+    spoken, other = (speak(random_lines(12, GREEK, seed), GREEK, seed) for seed in (0, 1))
+    file = write_audio(spoken.waveform)
+    backward = spoken.lines[::-1]
+    half = write_audio(spoken.waveform[: len(spoken.waveform) // 2], "half.flac")
+    right, *wrong = align_chapters(
+        greek, [file, file, file, half], [spoken.lines, other.lines, backward, spoken.lines], "eng"
+    )
+    assert right.confidence > 0.95 and right.doubt == "" and right.doubtful == []
+    assert all(verse.confidence > 0.95 for verse in right.verses)
+    for chapter in wrong:
+        assert chapter.confidence < 0.5 and chapter.doubt and len(chapter.doubtful) > 3
+    assert "another chapter or language" in wrong[0].doubt
 
 
 def test_doubled_verse_touches_only_its_neighbors(align):
@@ -153,8 +168,9 @@ def test_what_cannot_be_aligned_is_said_and_does_not_stop_the_others(greek, writ
         (5, AudioError, "none.wav: no such file"),
     ):
         assert isinstance(results[row], kind) and message in str(results[row])
-    with pytest.raises(ValueError, match="no language 'xyz'"):
-        list(align_chapters(greek, [good], [spoken.lines], "xyz"))
+    for code, message in (("xyz", "'xyz' is no language code"), ("deu", "no language 'deu'")):
+        with pytest.raises(ValueError, match=message):
+            list(align_chapters(greek, [good], [spoken.lines], code))
 
 
 def test_unknown_characters_are_counted(greek, write_audio):

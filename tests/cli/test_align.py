@@ -51,7 +51,11 @@ def test_formats(loaded, folder, tmp_path, capsys):
     assert answer["file"] == str(files[0]) and answer["language"] == "eng"
     times = spoken["MAT_01"].times
     np.testing.assert_allclose([[v["start"], v["end"]] for v in answer["verses"]], times, atol=0.045)
-    assert answer["verses"][0]["words"][0]["characters"][0]["text"] in GREEK
+    assert all("characters" not in word for verse in answer["verses"] for word in verse["words"])
+    assert answer["confidence"] > 0.9 and answer["doubt"] == "" and answer["verses"][0]["confidence"] > 0.9
+    assert align(*files, "--characters") == 0
+    with_characters = json.loads(capsys.readouterr().out)
+    assert with_characters["verses"][0]["words"][0]["characters"][0]["text"] in GREEK
 
     assert align(*files, "--format", "tsv") == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines(), delimiter="\t"))
@@ -93,7 +97,13 @@ def test_folder_goes_on_after_bad_files_and_where_it_was(loaded, folder, tmp_pat
     out = tmp_path / "aligned"
     assert align(chapters, chapters, "--output-dir", out, "--clips", tmp_path / "clips") == 1
     errors = capsys.readouterr().err
-    for message in ("LUK_01.mp3", "ACT_01.txt; it is left out", "ROM_01.txt: no recording", "MRK_02.txt: is not UTF-8"):
+    for message in (
+        "LUK_01.mp3",
+        "warning: ",
+        "ACT_01.txt; it is left out",
+        "ROM_01.txt: no recording",
+        "MRK_02.txt: is not UTF-8",
+    ):
         assert message in errors
     done = {path.name: path.stat().st_mtime_ns for path in out.glob("*.json")}
     assert sorted(done) == ["JHN_01.json", "MAT_01.json", "MRK_01.json"]
@@ -134,23 +144,29 @@ def test_text_that_does_not_belong_is_warned_of(loaded, folder, capsys):
     chapters, _ = folder
     others = "\n".join((chapters / f"{name}.txt").read_text("utf-8") for name in CHAPTERS[1:])
     (chapters / "others.txt").write_text(others, encoding="utf-8")
-    assert align(chapters / "MAT_01.flac", chapters / "others.txt") == 0
-    assert "hardly belong together" in capsys.readouterr().err
+    assert align(chapters / "MAT_01.flac", chapters / "others.txt") == 1
+    out, err = capsys.readouterr()
+    assert "is not believed (confidence 0." in err and json.loads(out)["doubt"]
 
 
 def test_a_model_of_romanized_text_takes_any_language(fixture_file, folder, tmp_path, capsys):
     """MMS's aligner, with random weights: nothing is found, and everything is there."""
     chapters, spoken = folder
     files = [str(chapters / "MAT_01.flac"), str(chapters / "MAT_01.txt")]
-    assert cli.main(["align", *files, "--lang", "ell", "--model", str(fixture_file("torchaudio/mms_fa.pt"))]) == 0
-    answer = json.loads(capsys.readouterr().out)
+    assert cli.main(["align", *files, "--lang", "ell", "--model", str(fixture_file("torchaudio/mms_fa.pt")),
+                     "--characters"]) == 1  # fmt: skip
+    out, err = capsys.readouterr()
+    answer = json.loads(out)
+    assert "is not believed" in err
     assert answer["language"] == "ell" and answer["dropped"] == {}
     words = [word for verse in answer["verses"] for word in verse["words"]]
     assert [word["text"] for word in words] == " ".join(spoken["MAT_01"].lines).split()
     assert all("".join(letter["text"] for letter in word["characters"]) == word["text"] for word in words)
     assert all(verse["score"] < 0 for verse in answer["verses"])
     model = ["--model", str(fixture_file("torchaudio/mms_fa.pt"))]
-    assert cli.main(["align", *files, "--lang", "ell", *model, "--output-dir", str(tmp_path / "out")]) == 0
+    assert cli.main(["align", *files, "--lang", "ell", *model, "--output-dir", str(tmp_path / "out")]) == 1
+    assert cli.main(["align", *files, "--lang", "ell", *model, "--output-dir", str(tmp_path / "out")]) == 1
+    assert "1 of 1 are done already" in (err := capsys.readouterr().err) and "is not believed" in err
     assert cli.main(["verify", str(tmp_path / "out"), *model]) == 0
     record = json.loads((tmp_path / "out" / "MAT_01.json").read_text("utf-8"))
     assert record["verified_by"] == model[1] and any("heard" in verse for verse in record["verses"])

@@ -2,6 +2,7 @@
 
 import pytest
 
+import mms_jax
 from mms_jax import cli
 from mms_jax.errors import InputError
 
@@ -19,6 +20,12 @@ def test_every_subcommand_has_help(name, capsys):
         cli.main([name, "--help"])
     text = capsys.readouterr().out
     assert text.startswith(f"usage: mms-jax {name}") and cli.COMMANDS[name].split(",")[0] in " ".join(text.split())
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"mms-jax {mms_jax.__version__}\n"
 
 
 def test_wrong_arguments_end_with_usage(capsys):

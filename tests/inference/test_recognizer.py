@@ -181,7 +181,7 @@ def test_subtitles_of_a_folder_go_to_files(run, tone_table, tmp_path, form, firs
     (folder / "notes.txt").write_text("not audio")
     command = ["transcribe", str(tmp_path / "in"), "--model", str(run[1]), "--lang", "eng", "--format", form]
     assert cli.main([*command, "--output-dir", str(tmp_path / "out")]) == 0
-    written = sorted((tmp_path / "out").iterdir())
+    written = sorted((tmp_path / "out" / "below").iterdir())
     assert [path.name for path in written] == [f"0.{form}", f"1.{form}"]
     assert written[0].read_text().startswith(first) and " --> " in written[0].read_text()
 

@@ -16,7 +16,7 @@ from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, readable_symbols
         ("Hello,  World!", "hello world"),
         ("Don’t — stop…", "don't stop"),
         ("'quoted' rock 'n' roll", "quoted rock n roll"),
-        ("ÇOK İYİ", "çok i̇yi̇"),
+        ("ÇOK İYİ", "çok iyi"),
         ("¿Qué pasó?", "qué pasó"),
         ("साफ़ पानी।", "साफ़ पानी"),
         ("Это — дом.", "это дом"),
