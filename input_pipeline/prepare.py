@@ -8,7 +8,6 @@ import argparse
 import json
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -20,7 +19,7 @@ from absl import logging
 
 from input_pipeline.corpora import aligned_chapters, asterisk, audio_folder, spoken_phrases, voice
 from input_pipeline.corpora.storage import ErrorRate, open_splits
-from mms_jax.command import run_command
+from mms_jax.command import leave, run_command
 from mms_jax.errors import CorpusError
 from mms_jax.files import read_json, write_json
 
@@ -113,4 +112,4 @@ def _print_summary(name: str, data_dir: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from mms_jax.errors import MmsError, Stopped
 
@@ -76,3 +77,17 @@ def run_command(command: Callable[[], int | None]) -> int:
     except (MmsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the program.
+
+    A signal may have arrived while XLA compiled in other threads, which crash when the interpreter is taken down: then the
+    process ends at once, for everything has been cleaned up. Members of a cluster sign off first.
+    """
+    jax = sys.modules.get("jax")
+    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not (jax and jax.distributed.is_initialized()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)

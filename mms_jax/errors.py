@@ -53,7 +53,7 @@ class TrainingError(MmsError, RuntimeError):
     """A run that cannot start or continue; the message says which checkpoint is safe."""
 
 
-class Stopped(MmsError):
+class Stopped(TrainingError):
     """A run that a signal ended, after it saved; the same command continues it.
 
     Attributes:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from mms_jax.command import run_command
+from mms_jax.command import leave, run_command
 from mms_jax.config import flatten_config
 from mms_jax.errors import ConfigError
 
@@ -59,40 +59,54 @@ def run_experiment(name: str, command: Callable[[ConfigDict, str], int | None], 
     )  # it tries backends that are not here
     config = config_flags.DEFINE_config_file("config", None, "an experiment: its name or file", lock_config=True)
     workdir: flags.FlagHolder[str] = flags.DEFINE_string("workdir", None, workdir_help)  # type: ignore[assignment]
+    usage = f"python -m {name} --config=NAME --workdir=DIR [--config.key=value]"
     help_wanted = any(argument.startswith(("--help", "-h", "-?")) for argument in sys.argv[1:])
 
     def parse(argv: list[str]) -> list[str]:
         if help_wanted:
             return flags.FLAGS(argv)
-        status = run_command(lambda: _parse(argv, rest))
+        status = run_command(lambda: _parse(argv, rest, usage))
         if status:
-            sys.exit(status)
+            leave(status)
         return rest
 
     rest: list[str] = []
-    if not help_wanted:
-        flags.mark_flags_as_required(["config", "workdir"])
-    usage = f"python -m {name} --config=NAME --workdir=DIR [--config.key=value]"
 
     def main(argv: list[str]) -> None:
         if len(argv) > 1:
             sys.exit(f"error: unexpected arguments {' '.join(argv[1:])}; usage: {usage}")
-        sys.exit(run_command(lambda: command(config.value, workdir.value)))
+        leave(run_command(lambda: command(config.value, workdir.value)))
 
     app.run(main, flags_parser=parse)
 
 
-def _parse(argv: list[str], rest: list[str]) -> None:
+def _parse(argv: list[str], rest: list[str], usage: str) -> None:
     """Parses flags. Raises ConfigError, with the nearest key, for those that do not exist."""
     argv = _with_config_file(argv)
+    for name in ("config", "workdir"):
+        if not any(re.match(rf"--?{name}(=|$)", argument) for argument in argv):
+            raise ConfigError(f"--{name} is missing; usage: {usage}")
     try:
         rest += flags.FLAGS(argv)
     except flags.Error as error:
         raise ConfigError(_nearest_key(str(error))) from error
     except (AttributeError, KeyError) as error:  # ml_collections' own, for keys below --config
-        raise ConfigError(str(error).strip("'\"").splitlines()[0]) from error
+        message = str(error.args[0] if error.args else error)
+        if "get_config" in message:
+            raise ConfigError("--config: the file defines no get_config(); see those in configs/") from error
+        unknown = re.search(r"'(\w+)'", message.replace("\\", ""))
+        near = re.search(r'Did you mean "(\w+)"', message)
+        raise ConfigError(
+            f"{_argument_with(argv, unknown[1]) if unknown else message}: no such key"
+            + (f"; you may mean {near[1]} instead of {unknown[1]}" if near and unknown else "")
+        ) from error
     except (ValueError, TypeError, SyntaxError) as error:
         raise ConfigError(f"the flags cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _argument_with(argv: list[str], key: str) -> str:
+    """The argument that holds a key of the config."""
+    return next((one.partition("=")[0] for one in argv if key in one.partition("=")[0].split(".")), key)
 
 
 def _with_config_file(argv: list[str]) -> list[str]:

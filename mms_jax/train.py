@@ -103,7 +103,8 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             progress.advance(window.add(step, metrics))
             profile.after(step, state)
 
-            last = step == config.total_steps or bool(stop_asked())
+            stopped_by = stop_asked()
+            last = step == config.total_steps or bool(stopped_by)
             saving = step % config.checkpoint.every == 0 or last
             if saving or step % config.log_every == 0:
                 update = (step - 1) // config.optimizer.accumulate
@@ -116,9 +117,8 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                 evaluator.report(swap_average(state).params, writer, step)
             if last:
                 break
-        signal_number = stop_asked()
     if int(state.step) < config.total_steps:
-        raise Stopped(f"saved at step {int(state.step)}; the same command continues from there", signal_number)
+        raise Stopped(f"saved at step {int(state.step)}; the same command continues from there", stopped_by)
     return state
 
 

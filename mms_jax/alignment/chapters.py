@@ -15,7 +15,7 @@ from mms_jax.alignment.confidence import (
     chapter_confidence,
     doubt,
     gap_cost,
-    verse_confidence,
+    verse_confidences,
     verse_evidence,
 )
 from mms_jax.alignment.spans import FramePath, Verse, verse_spans
@@ -216,7 +216,7 @@ class _Found:
 
     @property
     def confidences(self) -> list[float | None]:
-        return [verse_confidence(each) for each in self.evidence]
+        return verse_confidences(self.evidence)
 
     @property
     def believed(self) -> float:

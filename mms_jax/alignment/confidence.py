@@ -2,8 +2,9 @@
 
 A score alone does not tell: a weak or a foreign model scores a right text as low as a strong model scores a wrong one. The
 evidence for a verse compares three texts on its stretch of the recording: its own, other text of the same chapter, and the
-best that the model hears there (the free path). Its value is the share of the distance from other text to the free path that
-the verse's own text covers: near 1 where it is what the model hears, near 0 where any other text would do as well.
+best that the model hears there (the free path). The share of the distance from other text to the free path that the verse's
+own text covers is near 1 where it is what the model hears, and near 0 where any other text would do as well. MMS's score
+counts a little beside it, and the worse neighbor: a verse beside a wrong one is often wrong.
 """
 
 import dataclasses
@@ -19,9 +20,12 @@ from mms_jax.decoding.timestamps import FRAME_SECONDS
 OTHERS = 9  # other texts, which begin at even distances in the chapter
 BELIEVED = 0.5  # confidence below which a verse is doubtful, and a chapter is not believed
 # Fitted by benchmarks/confidence.py, see docs/alignment.md.
-VERSE_SLOPE, VERSE_MIDDLE = 12.0, 0.25
-CHAPTER_SLOPE, CHAPTER_MIDDLE = 20.0, 0.15
-_DECISIVE = 0.25  # the quantile of the verses' evidence that decides on a chapter
+VERSE_SLOPE, VERSE_MIDDLE = 12.0, 0.2
+CHAPTER_SLOPE, CHAPTER_MIDDLE = 25.0, 0.1
+SCORE_WEIGHT, NEIGHBOR_WEIGHT = 0.1, 0.3
+_LOWEST_SCORE = -4.0
+_GAP_SHARE = 0.25  # a verse that covers less of the distance is left to a star between verses
+_DECISIVE = 0.25  # the quantile of the verses' support that decides on a chapter
 _MARGIN = 25  # frames that a stretch is extended by where its text does not fit
 
 
@@ -34,17 +38,24 @@ class Evidence:
       other: of other text of the chapter, a mean.
       free: of the best symbol of every frame.
       frames: of the stretch.
+      score: of the verse, see Span.
     """
 
     own: float
     other: float
     free: float
     frames: int
+    score: float
 
     @property
     def share(self) -> float:
         """The share of the distance from other text to the free path that the own text covers; at most 1."""
         return (self.own - self.other) / max(self.free - self.other, 1e-3)
+
+    @property
+    def support(self) -> float:
+        """The share, lowered by a low score."""
+        return self.share + SCORE_WEIGHT * max(self.score, _LOWEST_SCORE)
 
 
 def verse_evidence(
@@ -73,7 +84,8 @@ def verse_evidence(
         span = labels[own.words[0].pieces[0].first : own.words[-1].pieces[-1].last + 1]
         count = int(np.count_nonzero(span != star))
         first, last = round(verse.cut_start / FRAME_SECONDS), round(verse.cut_end / FRAME_SECONDS)
-        found.append(_compare(span, star, spoken, place, log_probs, best, first, last))
+        compared = _compare(span, star, spoken, place, log_probs, best, first, last)
+        found.append(dataclasses.replace(compared, score=verse.score or 0.0) if compared else None)
         place += count
     return found
 
@@ -103,31 +115,37 @@ def _compare(
             scores.append(score)
     if not scores:
         return None
-    return Evidence(float(own), float(np.mean(scores)), float(best[begin:end].sum()), end - begin)
+    return Evidence(float(own), float(np.mean(scores)), float(best[begin:end].sum()), end - begin, 0.0)
 
 
 def gap_cost(evidence: Sequence[Evidence | None]) -> float:
     """The cost of a frame of speech between verses, in nats below the best symbol.
 
-    At this cost a star is as good as a verse with evidence at the middle of the scale: what fits worse than that is left to
-    the star.
+    At this cost a star is as good as a verse that covers a quarter of the distance: what fits worse is left to the star.
     """
     known = [each for each in evidence if each is not None]
     distance = sum(each.free - each.other for each in known) / max(sum(each.frames for each in known), 1)
-    return (1.0 - VERSE_MIDDLE) * distance
+    return (1.0 - _GAP_SHARE) * distance
 
 
-def verse_confidence(evidence: Evidence | None) -> float | None:
-    """The probability that a verse is where it was found; None without evidence."""
-    return None if evidence is None else _logistic(VERSE_SLOPE * (evidence.share - VERSE_MIDDLE))
+def verse_confidences(evidence: Sequence[Evidence | None]) -> list[float | None]:
+    """The probability that each verse is where it was found; None without evidence."""
+    known = [number for number, each in enumerate(evidence) if each is not None]
+    support = [each.support for each in evidence if each is not None]
+    found: list[float | None] = [None] * len(evidence)
+    for place, number in enumerate(known):
+        beside = [support[other] for other in (place - 1, place + 1) if 0 <= other < len(support)]
+        value = (1 - NEIGHBOR_WEIGHT) * support[place] + NEIGHBOR_WEIGHT * min(beside, default=support[place])
+        found[number] = _logistic(VERSE_SLOPE * (value - VERSE_MIDDLE))
+    return found
 
 
 def chapter_confidence(evidence: Sequence[Evidence | None]) -> float | None:
     """The probability that text and recording belong together and most verses were found; None without evidence."""
-    shares = [each.share for each in evidence if each is not None]
-    if not shares:
+    support = [each.support for each in evidence if each is not None]
+    if not support:
         return None
-    return _logistic(CHAPTER_SLOPE * (float(np.quantile(shares, _DECISIVE)) - CHAPTER_MIDDLE))
+    return _logistic(CHAPTER_SLOPE * (float(np.quantile(support, _DECISIVE)) - CHAPTER_MIDDLE))
 
 
 def doubt(evidence: Sequence[Evidence | None]) -> str:
@@ -135,14 +153,15 @@ def doubt(evidence: Sequence[Evidence | None]) -> str:
     confidence = chapter_confidence(evidence)
     if confidence is None or confidence >= BELIEVED:
         return ""
-    confidences = [verse_confidence(each) for each in evidence if each is not None]
-    doubtful = [value is not None and value < BELIEVED for value in confidences]
+    doubtful = [value < BELIEVED for value in verse_confidences(evidence) if value is not None]
     share = np.mean(doubtful)
     if share > 0.75:
         return (
             "the recording fits other text as well as its own; it may be another chapter or language, or the model has not "
             "learned this kind of speech"
         )
+    if not any(doubtful):
+        return "the text fits only a little better than other text would; the model is too weak for this recording"
     first = doubtful.index(True)
     where = "from there on" if all(doubtful[first:]) else "in several places"
     return (

@@ -41,6 +41,7 @@ def to_mono(waveform: np.ndarray) -> np.ndarray:
     loudest = int(power.argmax())
     products = (centered * centered[:, loudest, None]).sum(axis=0, dtype=np.float64)
     signs = np.where(products < INVERTED * np.sqrt(power * power[loudest]), -1.0, 1.0).astype(np.float32)
+    signs *= signs[0]  # the first channel is taken to be right
     return np.ascontiguousarray((waveform * signs).mean(axis=1, dtype=np.float32))
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import mms_jax
-from mms_jax.command import run_command
+from mms_jax.command import leave, run_command
 
 # Modules of this package with `add_arguments(parser)` and `run(arguments) -> exit status`.
 COMMANDS = {
@@ -25,6 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand; returns the exit status: 0 only if every input was processed."""
     given = list(sys.argv[1:] if argv is None else argv)
     return run_command(lambda: _run(given))
+
+
+def run_and_leave() -> None:
+    """The program `mms-jax`."""
+    leave(main())
 
 
 def _run(argv: list[str]) -> int:

@@ -1,7 +1,5 @@
 """python -m mms_jax.cli is the command `mms-jax`."""
 
-import sys
+from mms_jax.cli import run_and_leave
 
-from mms_jax.cli import main
-
-sys.exit(main())
+run_and_leave()
