@@ -231,14 +231,18 @@ def report(rows: Sequence[AlignedPair]) -> str:
             figures = [area(right, wrong), let_through(right, wrong), area(*old), let_through(*old)]
             shown = "".join(f"{figure:>8.3f}" for figure in figures)
             lines.append(f"{what:<10}{pathlib.Path(name).name[-23:]:<24}{len(right):>7}{len(wrong):>7}{shown}")
-    lines += ["", f"{'kind of pair':<24}{'pairs':>7}{'right verses':>14}{'not believed':>14}{'wrong, let through':>20}"]
+    lines += [
+        "",
+        f"{'kind of pair':<24}{'pairs':>7}{'right verses':>14}{'right, refused':>16}{'wrong, let through':>20}",
+    ]
     for kind in dict.fromkeys(row.kind for row in rows):
         own = [row for row in rows if row.kind == kind]
         wrong_rows = [row for row in own if row.verdict is False]
-        refused = np.mean([bool(row.chapter.doubt) for row in own])
+        right_rows = [row for row in own if row.verdict]
+        refused = f"{np.mean([bool(row.chapter.doubt) for row in right_rows]):.3f}" if right_rows else "-"
         through = f"{np.mean([not row.chapter.doubt for row in wrong_rows]):.3f}" if wrong_rows else "-"
         share = np.mean([right for row in own for right in row.right])
-        lines.append(f"{kind:<24}{len(own):>7}{share:>14.2f}{refused:>14.2f}{through:>20}")
+        lines.append(f"{kind:<24}{len(own):>7}{share:>14.2f}{refused:>16}{through:>20}")
     return "\n".join(lines)
 
 

@@ -29,6 +29,7 @@ ALIGNED = "aligned_chapters/phrases"
 MIN_SCORE = -1.0  # a tiny aligner gives lower scores than MMS's, whose threshold is -0.2
 NOISE = (10.0, 50.0)  # dB below the speech
 VOICE_TEXT = "mkulima mzee anakumbuka hadithi nzuri kabla ya usiku"  # the text of voice.wav
+WATCH_EVERY = 50  # steps from one evaluation on the development set to the next
 SHOWN = 3  # held-out recordings that the command line transcribes
 
 
@@ -74,13 +75,14 @@ class Quickstart:
     def train(self, name: str, config: str, *changes: str) -> None:
         """Trains a run and evaluates its checkpoint."""
         common = (
-            f"--config=configs/{config}.py",
+            f"--config={config}",
             f"--workdir={self.folder / name}",
             f"--config.input.data_dir={self.data}",
-            f"--config.input.eval_corpora=('{LABELED}:test',)",
         )
-        self.command(f"train_{name}", "mms_jax.train", *common, *changes)
-        self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, show=True)
+        watched = (f"--config.input.eval_corpora=('{LABELED}:validation',)", f"--config.eval_every={WATCH_EVERY}")
+        self.command(f"train_{name}", "mms_jax.train", *common, *watched, *changes)
+        scored = f"--config.input.eval_corpora=('{LABELED}:test',)"
+        self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, scored, show=True)
 
     def train_side_by_side(self, runs: dict[str, tuple[str, ...]]) -> None:
         """Trains several runs at once, each on its share of the cores: such small steps fill only one core.
@@ -116,7 +118,7 @@ class Quickstart:
         self.command(
             "prepare_aligned", "input_pipeline.prepare", "aligned_chapters", f"--data_dir={self.data}",
             f"--name={ALIGNED.rpartition('/')[2]}", f"--alignments={aligned}", "--splits=train", f"--min_score={MIN_SCORE}",
-            "--max_silence=0.1", "--workers=2", show=True,
+            "--max_silence=0.1", "--workers=2", "--synthetic", show=True,
         )  # fmt: skip
         return scores
 
@@ -158,7 +160,7 @@ def train_voice(steps: Quickstart) -> dict:
         show=True,
     )  # fmt: skip
     common = (
-        "--config=configs/tts_phrases.py",
+        "--config=tts_phrases",
         f"--workdir={steps.folder / 'voice'}",
         f"--config.input.data_dir={steps.data}",
         f"--config.tts.recognizer={steps.folder / 'asr'}",

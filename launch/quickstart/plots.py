@@ -1,7 +1,9 @@
 """Pictures of a quickstart: loss curves and a posteriorgram."""
 
 import json
+import math
 import pathlib
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,58 +18,75 @@ import mms_jax
 from mms_jax.audio.read import read_audio
 from mms_jax.decoding.timestamps import FRAME_SECONDS
 
+CANDIDATES = 101  # of the contrastive loss: the true code and 100 others
+
 
 def plot_all(folder: pathlib.Path) -> list[pathlib.Path]:
     """Draws all pictures of a finished quickstart; returns the files."""
     transcript = json.loads((folder / "results.json").read_text())["transcripts"][0]
-    return [plot_losses(folder), plot_posteriors(folder, transcript["file"], transcript["language"])]
+    return [plot_losses(folder), plot_posteriors(folder, transcript)]
 
 
 def plot_losses(folder: pathlib.Path) -> pathlib.Path:
-    """CTC loss of all recognizers, and the contrastive loss of pretraining, by step."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
-    for run, label in RECOGNIZERS.items():
-        steps, values = _curve(folder / run, "loss_per_character")
-        left.plot(steps, values, label=label)
-    left.set(title="CTC fine-tuning", xlabel="step", ylabel="loss per character (nats)", ylim=(0, None))
-    left.legend()
-    steps, values = _curve(folder / "pretrain", "contrastive")
-    right.plot(steps, values, color="tab:green", label="contrastive loss (nats)")
-    right.set(title="pretraining", xlabel="step", ylabel="contrastive loss (nats)")
-    accuracy = right.twinx()
-    steps, values = _curve(folder / "pretrain", "accuracy")
-    accuracy.plot(steps, 100 * np.asarray(values), color="tab:gray", linestyle=":")
-    accuracy.set_ylabel("accuracy (%), dotted")
-    path = folder / "loss_curves.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    """Training loss and error rate on the development set of all recognizers; contrastive loss and accuracy on both."""
+    figure, ((loss, errors), (contrastive, accuracy)) = plt.subplots(2, 2, figsize=(11, 7), constrained_layout=True)
+    for number, (run, label) in enumerate(RECOGNIZERS.items()):
+        _draw(loss, folder / run, "loss_per_character", f"C{number}", label)
+        _draw(errors, folder / run, "eval/cer", f"C{number}", label, scale=100, marker="o")
+    loss.set(title="CTC, training", ylabel="loss per character (nats)", ylim=(0, None))
+    errors.set(title="CTC, development set", ylabel="character error rate (%)", ylim=(0, None))
+    _draw(contrastive, folder / "pretrain", "contrastive", "C3", "training")
+    _draw(contrastive, folder / "pretrain", "eval/contrastive", "C4", "development set", marker="o")
+    chance = math.log(CANDIDATES)
+    contrastive.axhline(
+        chance, color="0.4", linestyle="--", label=f"all {CANDIDATES} candidates alike (ln {CANDIDATES})"
+    )
+    contrastive.set(title="pretraining", ylabel="contrastive loss (nats)")
+    _draw(accuracy, folder / "pretrain", "accuracy", "C3", "training", scale=100)
+    _draw(accuracy, folder / "pretrain", "eval/accuracy", "C4", "development set", scale=100, marker="o")
+    accuracy.axhline(100 / CANDIDATES, color="0.4", linestyle="--", label=f"one of {CANDIDATES}")
+    accuracy.set(title="pretraining", ylabel="masked frames identified (%)", ylim=(0, None))
+    for axis in (loss, errors, contrastive, accuracy):
+        axis.set(xlabel="step", xlim=(0, None))
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=8)
+    return _save(figure, folder / "loss_curves.png")
 
 
-def plot_posteriors(folder: pathlib.Path, file: str, language: str) -> pathlib.Path:
-    """The probability of every symbol over time, for one held-out recording."""
+def plot_posteriors(folder: pathlib.Path, transcript: dict[str, str]) -> pathlib.Path:
+    """The probability of every symbol over time, for one held-out recording; its reference and transcript above."""
+    file, language = transcript["file"], transcript["language"]
     model = mms_jax.load_recognizer(folder / "asr")
     logits = model.logits([read_audio(file)], language=language)[0]
     posteriors = np.exp(logits - logits.max(axis=1, keepdims=True))
     posteriors /= posteriors.sum(axis=1, keepdims=True)
     used = np.flatnonzero(posteriors.max(axis=0) > 0.05)
     tokens = ["blank" if number == 0 else model.vocabulary.tokens_of(language)[number] for number in used]
-    figure, axis = plt.subplots(figsize=(11, 0.22 * len(used) + 1.5), constrained_layout=True)
+    figure, axis = plt.subplots(figsize=(11, 0.22 * len(used) + 1.7), constrained_layout=True)
     extent = (0, len(posteriors) * FRAME_SECONDS, len(used) - 0.5, -0.5)
     picture = axis.imshow(
-        posteriors[:, used].T, aspect="auto", interpolation="nearest", cmap="magma", extent=extent, vmin=0, vmax=1
+        posteriors[:, used].T, aspect="auto", interpolation="nearest", cmap="Greys", extent=extent, vmin=0, vmax=1
     )
     axis.set_yticks(range(len(used)), tokens)
-    text = model.transcribe([file], language=language)[0].text
-    axis.set(xlabel="seconds", title=f"{pathlib.Path(file).name}: {text}")
-    figure.colorbar(picture, label="posterior")
-    path = folder / "posteriorgram.png"
+    title = f"{pathlib.Path(file).name}\nreference:  {transcript['reference']}\ntranscript: {transcript['text']}"
+    axis.set_title(title, loc="left", fontsize=10, family="monospace")
+    axis.set(xlabel="seconds", ylabel="symbol")
+    figure.colorbar(picture, label="posterior", pad=0.01)
+    return _save(figure, folder / "posteriorgram.png")
+
+
+def _draw(
+    axis: Any, run: pathlib.Path, name: str, color: str, label: str, *, scale: float = 1, marker: str = ""
+) -> None:
+    """One figure of a run by step; nothing where the run lacks it."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if name in row]
+    if rows:
+        values = [scale * row[name] for row in rows]
+        axis.plot([row["step"] for row in rows], values, color=color, label=label, marker=marker, markersize=4)
+
+
+def _save(figure: Any, path: pathlib.Path) -> pathlib.Path:
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return path
-
-
-def _curve(run: pathlib.Path, name: str) -> tuple[list[int], list[float]]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    rows = [row for row in rows if name in row]
-    return [row["step"] for row in rows], [row[name] for row in rows]

@@ -20,8 +20,8 @@ from mms_jax.decoding.timestamps import FRAME_SECONDS
 OTHERS = 9  # other texts, which begin at even distances in the chapter
 BELIEVED = 0.5  # confidence below which a verse is doubtful, and a chapter is not believed
 # Fitted by benchmarks/confidence.py, see docs/alignment.md.
-VERSE_SLOPE, VERSE_MIDDLE = 12.0, 0.2
-CHAPTER_SLOPE, CHAPTER_MIDDLE = 25.0, 0.1
+VERSE_SLOPE, VERSE_MIDDLE = 12.0, 0.17
+CHAPTER_SLOPE, CHAPTER_MIDDLE = 32.0, 0.046
 SCORE_WEIGHT, NEIGHBOR_WEIGHT = 0.1, 0.3
 _LOWEST_SCORE = -4.0
 _GAP_SHARE = 0.25  # a verse that covers less of the distance is left to a star between verses

@@ -18,7 +18,7 @@ from mms_jax.inference.recognizer import Recognizer
 
 MODEL_HELP = "a run's folder, a Hugging Face folder or repository (OWNER/NAME), a .pt file of fairseq or MMS_FA"
 FILES_HELP = "recordings of any format, rate and length; folders of them; - for standard input"
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} s of audio, {elapsed} of {remaining} more"
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} s of audio, {elapsed} so far, {remaining} left"
 _BAR_OF_UNKNOWN_LENGTH = "{desc}: {n:.0f} s of audio, {elapsed}"
 
 
