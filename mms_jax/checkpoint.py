@@ -150,7 +150,7 @@ class Checkpoints:
             ) from error
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class StoredModel:
     """The part of a checkpoint that inference needs.
 
@@ -162,7 +162,11 @@ class StoredModel:
 
     step: int
     description: Description
-    params: PyTree = dataclasses.field(repr=False)
+    params: PyTree
+
+    def __repr__(self) -> str:
+        parameters = sum(int(leaf.size) for leaf in jax.tree.leaves(self.params))
+        return f"StoredModel({self.description['kind']}, step {self.step}, {parameters:,} parameters)"
 
 
 def load_model(path: str | os.PathLike) -> StoredModel:

@@ -13,9 +13,11 @@ from tqdm import tqdm
 
 from mms_jax.audio.write import FORMATS, write_audio
 from mms_jax.errors import InputError, SpeechError
+from mms_jax.files import read_text
 from mms_jax.inference.load import load_voice
 from mms_jax.inference.synthesizer import Synthesizer
 
+TABLE = "lines.tsv"  # which line each file is of
 _ENDLESS = 0xFFFFFFFF  # the length in the header of a WAV file of unknown length
 
 
@@ -56,8 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
         _write_stream(sys.stdout.buffer, voice.stream(text, warn=_warn, **given), voice.config.rate)
         return 0
     audio = voice.speak(text, warn=_warn, **given)
+    there = " (replaced)" if pathlib.Path(arguments.out).exists() else ""
     write_audio(pathlib.Path(arguments.out), audio.samples, audio.rate)
-    print(f"{arguments.out}\t{len(audio.samples) / audio.rate:.2f} s")
+    print(f"{arguments.out}\t{len(audio.samples) / audio.rate:.2f} s{there}")
     return 0
 
 
@@ -70,10 +73,7 @@ def _text(arguments: argparse.Namespace) -> str:
     if (arguments.text is None) == (arguments.file is None):
         raise InputError("give one text: TEXT, - for standard input, or --file FILE")
     if arguments.file:
-        try:
-            return arguments.file.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{arguments.file}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+        return read_text(arguments.file, InputError)
     return sys.stdin.read() if arguments.text == "-" else arguments.text
 
 
@@ -82,10 +82,11 @@ def _speak_lines(voice: Synthesizer, text: str, folder: pathlib.Path, settings: 
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise InputError("the text is empty; give some words")
+    replaced = _check_lines(folder, lines)
     folder.mkdir(parents=True, exist_ok=True)
     failed = False
     spoken = voice.speak_each(lines, warn=_warn, **settings)
-    with (folder / "lines.tsv").open("w", encoding="utf-8") as table:
+    with (folder / TABLE).open("w", encoding="utf-8") as table:
         table.write("path\ttext\n")
         for number, (line, audio) in enumerate(
             tqdm(zip(lines, spoken), total=len(lines), desc="speak", unit="line", disable=None, leave=False), start=1
@@ -96,8 +97,22 @@ def _speak_lines(voice: Synthesizer, text: str, folder: pathlib.Path, settings: 
                 continue
             write_audio(folder / f"{number:04d}.wav", audio.samples, audio.rate)
             table.write(f"{number:04d}.wav\t{line}\n")
+    if replaced:
+        print(f"replaced {replaced} older results in {folder}", file=sys.stderr)
     print(folder)
     return 1 if failed else 0
+
+
+def _check_lines(folder: pathlib.Path, lines: list[str]) -> int:
+    """The number of files that hold the same lines already. Raises InputError where one holds another text."""
+    table = folder / TABLE
+    rows = read_text(table, InputError).split("\n")[1:] if table.exists() else []
+    texts = dict(row.split("\t", 1) for row in rows if "\t" in row)
+    there = [(number, line) for number, line in enumerate(lines, start=1) if (folder / f"{number:04d}.wav").exists()]
+    for number, line in there:
+        if texts.get(f"{number:04d}.wav") != line:
+            raise InputError(f"{folder / f'{number:04d}.wav'} is of another text; choose another --output-dir")
+    return len(there)
 
 
 def _write_stream(stream: Any, pieces: Iterator[np.ndarray], rate: int) -> None:
