@@ -2,9 +2,9 @@
 
     apt-get install asterisk-core-sounds-{en,es,fr,it,ru} asterisk-core-sounds-{en,es,fr,it,ru}-wav
     python -m input_pipeline.prepare asterisk --data_dir=data
-    python -m mms_jax.train --config=configs/asr_asterisk.py --workdir=runs/asterisk \\
+    python -m mms_jax.train --config=asr_asterisk --workdir=runs/asterisk \\
         --config.init_from=runs/quickstart/asr
-    python -m mms_jax.evaluate --config=configs/asr_asterisk.py --workdir=runs/asterisk
+    python -m mms_jax.evaluate --config=asr_asterisk --workdir=runs/asterisk
 
 The run starts from the quickstart's recognizer (`launch/local.sh quickstart`), whose backbone shortens the first phase
 of CTC, in which only blanks are predicted.

@@ -1,7 +1,7 @@
 """A starting point for your own recordings: a folder and a table, prepared as in the README.
 
     python -m input_pipeline.prepare audio_folder --data_dir=data --name=mine --table=recordings/table.tsv --language=swh
-    python -m mms_jax.train --config=configs/asr_folder.py --workdir=runs/mine
+    python -m mms_jax.train --config=asr_folder --workdir=runs/mine
 
 The small model suits an accelerator, or two CPU cores and a night; on a laptop set --config.model.geometry=tiny. With a
 pretrained run of the same geometry, add --config.init_from=RUN. The accuracy depends on the recordings: an hour by

@@ -1,7 +1,7 @@
 """Fine-tunes the tiny model of pretrain_phrases with CTC, eight languages at once.
 
-python -m mms_jax.train --config=configs/asr_phrases.py --workdir=runs/asr --config.init_from=runs/pretrain
-python -m mms_jax.evaluate --config=configs/asr_phrases.py --workdir=runs/asr
+python -m mms_jax.train --config=asr_phrases --workdir=runs/asr --config.init_from=runs/pretrain
+python -m mms_jax.evaluate --config=asr_phrases --workdir=runs/asr
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """MMS's 1B encoder: pretrain_300m with 3.5 hours of audio per batch (64 A100s in the paper) and sharded parameters.
 
-    python -m mms_jax.train --config=configs/pretrain_1b.py --workdir=DIR --config.input.data_dir=DATA \
+    python -m mms_jax.train --config=pretrain_1b --workdir=DIR --config.input.data_dir=DATA \
         --config.input.corpora='("audio_folder/one:train",)' --config.mesh.fsdp=8
 
 This config has not been run here.

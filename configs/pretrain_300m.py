@@ -1,6 +1,6 @@
 """MMS's 300M encoder: wav2vec 2.0 as in Pratap et al. 2023, section 4, with fairseq's large settings.
 
-    python -m mms_jax.train --config=configs/pretrain_300m.py --workdir=DIR \
+    python -m mms_jax.train --config=pretrain_300m --workdir=DIR \
         --config.input.data_dir=DATA --config.input.corpora='("audio_folder/one:train","audio_folder/two:train")'
 
 The paper used 2.3 hours of audio a batch on 48 A100s and a million updates. The peak learning rate is not published; 5e-3

@@ -1,8 +1,8 @@
 """Pretrains a tiny wav2vec 2.0 model on the shipped corpus, without its transcripts.
 
 python -m input_pipeline.prepare spoken_phrases --data_dir=data
-python -m mms_jax.train --config=configs/pretrain_phrases.py --workdir=runs/pretrain
-python -m mms_jax.evaluate --config=configs/pretrain_phrases.py --workdir=runs/pretrain
+python -m mms_jax.train --config=pretrain_phrases --workdir=runs/pretrain
+python -m mms_jax.evaluate --config=pretrain_phrases --workdir=runs/pretrain
 """
 
 from ml_collections import ConfigDict

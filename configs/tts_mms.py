@@ -1,8 +1,8 @@
 """A voice of the published size, trained or fine-tuned as MMS's were, on one reader's corpus.
 
     python -m input_pipeline.prepare voice --data_dir=data --name=mine --source=aligned_chapters/swh
-    python -m mms_jax.train --config=configs/tts_mms.py --workdir=runs/voice
-    python -m mms_jax.train --config=configs/tts_mms.py --workdir=runs/tuned --config.init_from=FOLDER_WITH_G_AND_D
+    python -m mms_jax.train --config=tts_mms --workdir=runs/voice
+    python -m mms_jax.train --config=tts_mms --workdir=runs/tuned --config.init_from=FOLDER_WITH_G_AND_D
 
 It is for accelerators: MMS trained for 100,000 steps of 512 utterances on eight V100s; fine-tuning from one of its
 voices, with the discriminators of its full_model archive, takes some thousand steps of 32. A batch of `batch_seconds`

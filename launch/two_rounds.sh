@@ -20,6 +20,6 @@ align_and_prepare() {  # MODEL ROUND SPLITS
 }
 
 align_and_prepare "$aligner" round1 train
-python -m mms_jax.train --config="$(dirname "$0")/../configs/asr_folder.py" --workdir="$dir/aligner" --config.input.data_dir="$dir/data" \
+python -m mms_jax.train --config=asr_folder --workdir="$dir/aligner" --config.input.data_dir="$dir/data" \
   --config.input.corpora='("aligned_chapters/round1:train",)' "$@"
 align_and_prepare "$dir/aligner" round2 "${SPLITS:-chapters}"

@@ -264,6 +264,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     for rule, meaning in (
         ("min_score", "lowest score of a verse"),
+        ("min_confidence", "lowest confidence of a verse and of its chapter, 0 for all"),
         ("max_cer", "highest CER of a verse that mms-jax verify transcribed"),
         ("max_recording_cer", "highest CER over a recording, which is a folder of chapters"),
         ("min_seconds", "shortest length of a verse"),

@@ -23,6 +23,7 @@ class Rules:
 
     Attributes:
       min_score: of a verse's alignment, see Span.
+      min_confidence: of a verse's alignment, and of its chapter's, where `align` gave one.
       max_cer: of a recognizer's transcript of it, where `mms-jax verify` made one.
       max_recording_cer: over all verses of a recording; above it, none of them is kept.
       min_seconds, max_seconds: of a clip.
@@ -30,6 +31,7 @@ class Rules:
     """
 
     min_score: float = -0.2
+    min_confidence: float = 0.5
     max_cer: float = 0.1
     max_recording_cer: float = 0.05
     min_seconds: float = 0.5
@@ -45,7 +47,13 @@ def clip_times(verse: Mapping[str, Any], rules: Rules) -> tuple[float, float]:
 
 def judge(record: Record, rules: Rules) -> list[str]:
     """The reason for dropping each verse of a chapter; "" for verses that are kept."""
-    return [_reason(verse, rules) for verse in record["verses"]]
+    believed = _confident(record, rules)
+    return [_reason(verse, rules) or ("" if believed else "chapter not believed") for verse in record["verses"]]
+
+
+def _confident(aligned: Mapping[str, Any], rules: Rules) -> bool:
+    confidence = aligned.get("confidence")
+    return confidence is None or confidence >= rules.min_confidence
 
 
 def _reason(verse: Mapping[str, Any], rules: Rules) -> str:
@@ -58,6 +66,8 @@ def _reason(verse: Mapping[str, Any], rules: Rules) -> str:
         return "length"
     if verse["score"] < rules.min_score:
         return "score"
+    if not _confident(verse, rules):
+        return "confidence"
     if verse.get("cer") is not None and verse["cer"] > rules.max_cer:
         return "CER"
     return ""

@@ -18,16 +18,14 @@ if TYPE_CHECKING:
     from mms_jax.inference.synthesizer import Synthesizer
 
 _HINTS = {
-    RECOGNIZER: "give a recognizer, such as facebook/mms-1b-all or a run of configs/asr_folder.py",
+    RECOGNIZER: "give a recognizer, such as facebook/mms-1b-all or a run of asr_folder",
     IDENTIFIER: "take one that identifies languages, such as facebook/mms-lid-126",
-    VOICE: "take a voice, such as facebook/mms-tts-swh, or a run of configs/tts_phrases.py",
+    VOICE: "take a voice, such as facebook/mms-tts-swh, or a run of tts_phrases",
     ENCODER: "take a pretrained model, such as facebook/mms-300m",
 }
 
 
-_FINE_TUNE = (
-    "fine-tune it first: python -m mms_jax.train --config=configs/asr_folder.py --workdir=DIR --config.init_from={}"
-)
+_FINE_TUNE = "fine-tune it first: python -m mms_jax.train --config=asr_folder --workdir=DIR --config.init_from={}"
 
 
 def load(

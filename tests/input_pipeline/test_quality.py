@@ -35,6 +35,10 @@ def test_each_rule_gives_its_reason():
     expected = ["", "no text", "unreadable words", "length", "length", "score", "CER", ""]
     assert judge({"verses": verses}, Rules()) == expected
     assert judge({"verses": verses[5:6]}, Rules(min_score=-0.5)) == [""]
+    doubtful = [verse(confidence=0.4), verse(confidence=0.6), verse(confidence=None)]
+    assert judge({"verses": doubtful, "confidence": 0.6}, Rules()) == ["confidence", "", ""]
+    assert judge({"verses": doubtful[1:], "confidence": 0.4}, Rules()) == ["chapter not believed"] * 2
+    assert judge({"verses": doubtful, "confidence": 0.1}, Rules(min_confidence=0.0)) == ["", "", ""]
 
 
 def test_silence_around_a_clip_is_bounded():
