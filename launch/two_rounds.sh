@@ -13,8 +13,11 @@ chapters=$1 texts=$2 lang=$3 aligner=$4 dir=$5
 shift 5
 
 align_and_prepare() {  # MODEL ROUND SPLITS
-  mms-jax align "$chapters" "$texts" --lang "$lang" --model "$1" --output-dir "$dir/$2" ||
-    echo "two_rounds.sh: not every file could be aligned (see above); continuing with the others" >&2
+  local status=0
+  mms-jax align "$chapters" "$texts" --lang "$lang" --model "$1" --output-dir "$dir/$2" || status=$?
+  [ "$status" -le 1 ] || exit "$status"  # stopped by a signal
+  [ "$status" -eq 0 ] ||
+    echo "two_rounds.sh: not every file was aligned and believed (see above); continuing with the others" >&2
   python -m input_pipeline.prepare aligned_chapters --data_dir="$dir/data" --name="$2" --alignments="$dir/$2" \
     --splits="$3" --min_score="${MIN_SCORE:--0.2}" --workers=2
 }

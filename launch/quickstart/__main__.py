@@ -21,6 +21,7 @@ from launch.quickstart import RECOGNIZERS
 from launch.quickstart.chapters import score_alignments, write_chapters
 from launch.quickstart.plots import plot_all
 from mms_jax.audio.flac import decode_flac
+from mms_jax.command import leave, run_command
 from mms_jax.files import write_json
 from mms_jax.tasks.tts.scoring import format_table as format_voice_scores
 
@@ -59,13 +60,19 @@ class Quickstart:
             assert process.stdout is not None
             self._running.add(process)
             lines = []
-            for line in process.stdout:
-                lines.append(line)
-                errors.write(line)
-                if show:
-                    print(f"  {line}", end="", flush=True)
-                elif "] step " in line:
-                    print(f"  {name}: {_progress_line(line)}", flush=True)
+            try:
+                for line in process.stdout:
+                    lines.append(line)
+                    errors.write(line)
+                    if show:
+                        print(f"  {line}", end="", flush=True)
+                    elif "] step " in line and "  " in line:
+                        print(f"  {name}: {_progress_line(line)}", flush=True)
+            except KeyboardInterrupt:
+                for running in list(self._running):
+                    running.terminate()
+                    running.wait()
+                raise
         self._running.discard(process)
         if process.wait() != 0:
             sys.exit(f"error: {name} failed; the end of {log}:\n" + "".join(lines[-15:]) + log.read_text()[-2000:])
@@ -249,6 +256,10 @@ def format_results(results: dict) -> str:
 
 def main() -> None:
     """Command line."""
+    leave(run_command(_run))
+
+
+def _run() -> None:
     parser = argparse.ArgumentParser(prog="launch/local.sh quickstart", description=__doc__)
     parser.add_argument("folder", nargs="?", default="runs/quickstart", help="folder of all results")
     parser.add_argument("--tts", action="store_true", help="train a small voice too; a quarter of an hour more")
