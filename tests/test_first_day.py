@@ -80,8 +80,13 @@ def test_hidden_files_and_folders_named_like_recordings_are_no_recordings(tmp_pa
     assert "error" not in err
     (folder / "a.txt").write_text("abc")
     (folder / "._a.txt").write_bytes(b"\0\5\26\7")
-    pairs, left_out = find_pairs(str(folder), str(folder))
-    assert [pair.name for pair in pairs] == ["a"] and len(left_out) == 2
+    pairs, left_out, conflicts = find_pairs(str(folder), str(folder))
+    assert [pair.name for pair in pairs] == ["a"] and len(left_out) == 2 and not conflicts
+    record(folder / "b.wav")
+    (folder / "b.txt").write_text("abc")
+    record(folder / "a.flac")
+    pairs, _, conflicts = find_pairs(str(folder), str(folder))
+    assert [pair.name for pair in pairs] == ["b"] and len(conflicts) == 2, "two recordings of one text"
 
 
 def test_formats_of_phones_and_audiobooks_are_found_in_folders(tmp_path):

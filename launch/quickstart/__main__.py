@@ -269,7 +269,8 @@ def _run() -> None:
     pictures = plot_all(folder)
     print("\n" + format_results(results))
     print(f"\n{folder}/results.json\n" + "\n".join(str(picture) for picture in pictures))
-    print(f"\nUse it: .venv/bin/mms-jax transcribe {folder}/held_out/*.wav --model {folder}/asr --lang eng")
+    languages = ",".join(row["language"] for row in sorted(results["transcripts"], key=lambda row: row["file"]))
+    print(f"\nUse it: .venv/bin/mms-jax transcribe {folder}/held_out/*.wav --model {folder}/asr --lang {languages}")
     if arguments.tts:
         print(f'         .venv/bin/mms-jax speak "{VOICE_TEXT}" --model {folder}/voice --out voice.wav')
 

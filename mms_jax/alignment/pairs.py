@@ -1,5 +1,6 @@
 """Pairs of recordings and text files."""
 
+import collections
 import dataclasses
 import os
 import pathlib
@@ -36,7 +37,7 @@ class Pair:
             raise AlignmentError(f"{self.text}: cannot be read ({os.strerror(error.errno or 0)})") from error
 
 
-def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
+def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str], list[str]]:
     """The recordings that `audio` names, with their texts.
 
     Args:
@@ -44,7 +45,8 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
       text: its text file, or a folder (the same or another) with NAME.txt for every NAME.mp3.
 
     Returns:
-      Pairs by name, and a message for every file without a partner.
+      Pairs by name; a message for every file without a partner; and one for every recording whose name another has, so that
+      its text and its result would be the other's.
 
     Raises:
       AlignmentError: one argument is a folder and the other a file, or there is no pair.
@@ -55,28 +57,29 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str]]:
     if not sound.is_dir():
         if script.is_dir():
             raise AlignmentError(f"{audio} is a recording and {text} a folder; name its text file")
-        return [Pair(sound.stem, sound, script)], []
+        return [Pair(sound.stem, sound, script)], [], []
     if not script.is_dir():
         raise AlignmentError(
             f"{audio} is a folder and {text} is not; name the folder that holds a .txt file for each recording"
         )
-    pairs, problems = list(_pairs(sound, script)), []
-    names = [pair.name for pair in pairs]
-    for pair in pairs:
-        if not pair.text.exists():
-            problems.append(f"{pair.audio}: no text {pair.text}; it is left out")
-        elif names.count(pair.name) > 1:
-            problems.append(f"{pair.audio}: another recording has this name; it is left out")
-    whole = [pair for pair in pairs if pair.text.exists() and names.count(pair.name) == 1]
+    pairs = list(_pairs(sound, script))
+    counts = collections.Counter(pair.name.casefold() for pair in pairs if pair.text.exists())
+    alone = [pair for pair in pairs if not pair.text.exists()]
+    doubled = [pair for pair in pairs if counts[pair.name.casefold()] > 1]
+    whole = [pair for pair in pairs if counts[pair.name.casefold()] == 1 and pair.text.exists()]
     texts = {pair.text for pair in pairs}
-    problems += [
+    left_out = [f"{pair.audio}: no text {pair.text}; it is left out" for pair in alone]
+    conflicts = [f"{pair.audio}: another recording has this name; rename one of them" for pair in doubled]
+    left_out += [
         f"{file}: no recording of this name; it is left out"
         for file in sorted(files_below(script))
         if file.suffix.lower() == ".txt" and file not in texts
     ]
+    if not whole and conflicts:
+        raise AlignmentError(conflicts[0])
     if not whole:
         raise AlignmentError(f"{audio}: no recording has a text; NAME.mp3 belongs to {script}/NAME.txt")
-    return whole, problems
+    return whole, left_out, conflicts
 
 
 def _check_order(sound: pathlib.Path, script: pathlib.Path) -> None:

@@ -54,11 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Aligns; returns the exit status: 0 only if every pair was processed and is believed."""
-    pairs, left_out = find_pairs(arguments.audio, arguments.text)
+    pairs, left_out, conflicts = find_pairs(arguments.audio, arguments.text)
     _check_arguments(arguments, len(pairs))
     for message in left_out:
         print(f"warning: {message}", file=sys.stderr)
-    failed, waiting = False, pairs
+    for message in conflicts:
+        print(f"error: {message}", file=sys.stderr)
+    failed, waiting = bool(conflicts), pairs
     if arguments.output_dir:
         _check_settings(arguments.output_dir, arguments)
         states = [(pair, _state(pair, arguments)) for pair in pairs]
