@@ -9,6 +9,8 @@ os.environ["XLA_FLAGS"] += " --xla_cpu_collective_call_terminate_timeout_seconds
 os.environ["JAX_CPU_ENABLE_ASYNC_DISPATCH"] = "false"
 # The tests compile for minutes and compute for seconds.
 os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=0"
+# The older emitters and one part a program take two thirds of the time to compile.
+os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Many tests train the same small model: it is compiled once, here and in the processes that tests start.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(os.getcwd(), ".pytest_cache", "compiled"))
@@ -21,6 +23,21 @@ import pytest
 import soundfile
 
 FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+
+
+ALL_DEVICES = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_device():
+    """Runs use one device, since what they do is the same on any mesh, and compiles sooner; test_sharding uses eight."""
+    import jax
+
+    patch = pytest.MonkeyPatch()
+    ALL_DEVICES[:] = jax.devices()
+    patch.setattr(jax, "devices", lambda *_: ALL_DEVICES[:1])
+    yield
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

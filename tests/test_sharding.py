@@ -16,9 +16,18 @@ from mms_jax.tasks.tts.task import TtsTask
 from mms_jax.text.voice_tokenizer import VoiceTokenizer
 from mms_jax.train import make_train_step, train
 from mms_jax.training.state import abstract_state, initial_state
-from tests.conftest import tone_experiment
+from tests.conftest import ALL_DEVICES, tone_experiment
 from tests.models.test_vits import SMALL, shaken
 from tests.tasks.test_tts import experiment as voice_experiment
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eight_devices():
+    patch = pytest.MonkeyPatch()
+    patch.setattr(jax, "devices", lambda: ALL_DEVICES)
+    yield
+    patch.undo()
+
 
 LAYOUTS = {"one": (1, 1, 1), "data": (8, 1, 1), "fsdp": (1, 8, 1), "data x fsdp": (2, 4, 1), "tensor": (2, 2, 2)}
 

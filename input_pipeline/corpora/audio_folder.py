@@ -12,6 +12,7 @@ import argparse
 import collections
 import dataclasses
 import hashlib
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -216,7 +217,10 @@ def made_from(arguments: argparse.Namespace, _: str) -> dict[str, Any]:
     """What the corpus depends on: options, the table, and the sizes of its recordings."""
     table = pathlib.Path(arguments.table).expanduser()
     rows = read_table(table, arguments.language)
-    sizes = [(str(row.path), row.path.stat().st_size if row.path.exists() else None) for row in rows]
+    sizes = [
+        (os.path.relpath(row.path, table.parent), row.path.stat().st_size if row.path.exists() else None)
+        for row in rows
+    ]
     return {
         "table": hashlib.sha256(table.read_bytes()).hexdigest(),
         "recordings": hashlib.sha256(repr(sizes).encode()).hexdigest(),

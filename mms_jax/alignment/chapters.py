@@ -11,10 +11,12 @@ import numpy as np
 
 from mms_jax.alignment.confidence import (
     BELIEVED,
+    GAP_GAIN,
     Evidence,
     chapter_confidence,
     doubt,
     gap_cost,
+    is_uneven,
     verse_confidences,
     verse_evidence,
 )
@@ -193,11 +195,11 @@ def _chapter(
     log_probs[:, -1] = STAR_LOG_PROB
     symbols = np.append(columns, star)
     found = _find(text, symbols, log_probs, best, levels)
-    if any(value is not None and value < BELIEVED for value in found.confidences):
+    if is_uneven(found.evidence):
         # The recording may hold speech between verses that the text lacks: there, a star may match it.
         log_probs[:, -1] = best - gap_cost(found.evidence)
         again = _find(text.with_stars_between(), symbols, log_probs, best, levels)
-        if again.believed > found.believed:
+        if again.support > found.support + GAP_GAIN:
             found = again
     verses = [dataclasses.replace(verse, confidence=value) for verse, value in zip(found.verses, found.confidences)]
     score = found.frames.mean(0, len(best))
@@ -219,9 +221,9 @@ class _Found:
         return verse_confidences(self.evidence)
 
     @property
-    def believed(self) -> float:
-        """The expected number of verses that are where they were found."""
-        return sum(value for value in self.confidences if value is not None)
+    def support(self) -> float:
+        """The sum of the verses' support."""
+        return sum(each.support for each in self.evidence if each is not None)
 
 
 def _find(

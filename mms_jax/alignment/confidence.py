@@ -25,6 +25,8 @@ CHAPTER_SLOPE, CHAPTER_MIDDLE = 32.0, 0.046
 SCORE_WEIGHT, NEIGHBOR_WEIGHT = 0.1, 0.3
 _LOWEST_SCORE = -4.0
 _GAP_SHARE = 0.25  # a verse that covers less of the distance is left to a star between verses
+GAP_GAIN = 0.2  # by which stars between verses must raise the sum of the verses' support
+_UNEVEN = 0.75  # of the median support; verses below it, or doubtful ones, make an alignment uneven
 _DECISIVE = 0.25  # the quantile of the verses' support that decides on a chapter
 _MARGIN = 25  # frames that a stretch is extended by where its text does not fit
 
@@ -116,6 +118,12 @@ def _compare(
     if not scores:
         return None
     return Evidence(float(own), float(np.mean(scores)), float(best[begin:end].sum()), end - begin, 0.0)
+
+
+def is_uneven(evidence: Sequence[Evidence | None]) -> bool:
+    """Whether some verses have much less support than the others, as beside speech that the text lacks."""
+    support = [each.support for each in evidence if each is not None]
+    return bool(support) and min(support) < max(_UNEVEN * float(np.median(support)), VERSE_MIDDLE)
 
 
 def gap_cost(evidence: Sequence[Evidence | None]) -> float:

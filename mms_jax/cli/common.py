@@ -5,7 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -13,8 +13,10 @@ from mms_jax.audio.decode import seconds_of
 from mms_jax.audio.inputs import STDIN, AudioInput
 from mms_jax.errors import AudioError
 from mms_jax.inference import load as loading
-from mms_jax.inference.identifier import Identifier
-from mms_jax.inference.recognizer import Recognizer
+
+if TYPE_CHECKING:  # an exported recognizer loads no model code
+    from mms_jax.inference.identifier import Identifier
+    from mms_jax.inference.recognizer import Recognizer
 
 MODEL_HELP = "a run's folder, a Hugging Face folder or repository (OWNER/NAME), a .pt file of fairseq or MMS_FA"
 FILES_HELP = "recordings of any format, rate and length; folders of them; - for standard input"
@@ -27,21 +29,21 @@ def split_languages(given: str | None) -> list[str] | None:
     return given.split(",") if given else None
 
 
-def load_recognizer(name: str, languages: Sequence[str] | None = None) -> Recognizer:
+def load_recognizer(name: str, languages: Sequence[str] | None = None) -> "Recognizer":
     """A recognizer for recordings, with a warning where it has learned from synthetic speech only."""
     model = loading.load_recognizer(name, languages)
     _warn_of_synthetic(name, model)
     return model
 
 
-def load_identifier(name: str) -> Identifier:
+def load_identifier(name: str) -> "Identifier":
     """An identifier for recordings, see `load_recognizer`."""
     model = loading.load_identifier(name)
     _warn_of_synthetic(name, model)
     return model
 
 
-def _warn_of_synthetic(name: str, model: Recognizer | Identifier) -> None:
+def _warn_of_synthetic(name: str, model: "Recognizer | Identifier") -> None:
     history = getattr(model, "origin", {}).get("history", {})
     if history.get("synthetic"):
         print(

@@ -24,13 +24,6 @@ from tests.conftest import MINIATURE, tone_experiment
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def one_device(monkeypatch):
-    """What the loop does is the same on any mesh (see test_sharding.py), and compiles sooner for one device."""
-    first = jax.devices()[:1]
-    monkeypatch.setattr(jax, "devices", lambda: first)
-
-
 def assert_same_trees(one, other):
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
 

@@ -18,15 +18,6 @@ from tests.conftest import SMALL_VOICE, tone_experiment
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_device():
-    """What the loop does is the same on any mesh (see test_sharding.py), and compiles sooner for one device."""
-    patch, first = pytest.MonkeyPatch(), jax.devices()[:1]
-    patch.setattr(jax, "devices", lambda: first)
-    yield
-    patch.undo()
-
-
-@pytest.fixture(scope="module", autouse=True)
 def small_voice():
     """A geometry that compiles quickly, under the name "miniature"."""
     vits_config.GEOMETRIES["miniature"] = vits_config.VitsConfig(**SMALL_VOICE)

@@ -3,7 +3,6 @@
 import json
 import tarfile
 
-import jax
 import pytest
 
 import mms_jax
@@ -16,10 +15,8 @@ from tests.conftest import SMALL_VOICE, tone_experiment
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_device():
-    """The runs were made on one device."""
-    patch, first = pytest.MonkeyPatch(), jax.devices()[:1]
-    patch.setattr(jax, "devices", lambda: first)
+def small_voice():
+    patch = pytest.MonkeyPatch()
     patch.setitem(voices.GEOMETRIES, "miniature", voices.VitsConfig(**SMALL_VOICE))
     yield
     patch.undo()
