@@ -4,6 +4,12 @@ A corpus that is already prepared is left alone, so that the same command can be
 have changed since, the command says so.
 """
 
+if __name__ == "__main__":  # before the libraries below are imported, which takes seconds
+    from mms_jax.command import hold_signals
+
+    hold_signals()
+
+
 import argparse
 import json
 import pathlib
@@ -77,7 +83,10 @@ def prepare(arguments: argparse.Namespace) -> str:
 def _check_unchanged(name: str, folder: pathlib.Path, made_from: dict[str, Any] | None) -> None:
     """Raises CorpusError where a prepared corpus was made from something else; TFDS would leave it as it is."""
     path = folder / MADE_FROM
-    if made_from is None or not path.exists():
+    if made_from is None or not folder.exists():
+        return
+    if not path.exists():
+        logging.warning("%s was prepared by an older version: whether its source has changed is not known", name)
         return
     before = read_json(path, CorpusError)
     now = json.loads(json.dumps(made_from))

@@ -6,9 +6,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from mms_jax.errors import MmsError, Stopped
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_held: list[int] = []  # signals that arrived while they were held
 
 
 class Interrupted(KeyboardInterrupt):
@@ -23,6 +26,33 @@ class Interrupted(KeyboardInterrupt):
         self.number = number
 
 
+def hold_signals() -> None:
+    """Notes signals until `run_command` acts on them: libraries that are interrupted while they are imported crash."""
+    for number in SIGNALS:
+        signal.signal(number, lambda caught, frame: _held.append(caught))
+
+
+@contextlib.contextmanager
+def holding_signals() -> Iterator[None]:
+    """Holds signals inside the context, which imports libraries; a signal that came is raised at its end.
+
+    Raises:
+      Interrupted: a signal came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    hold_signals()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if _held:
+        raise Interrupted(_held.pop())
+
+
 @contextlib.contextmanager
 def catching_signals(handle: Callable[[int], None]) -> Iterator[None]:
     """SIGINT and SIGTERM call `handle` with their number; a second one ends the process at once.
@@ -32,7 +62,7 @@ def catching_signals(handle: Callable[[int], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def caught(number: int, frame: object) -> None:
         del frame
@@ -53,6 +83,17 @@ def _interrupt(number: int) -> None:
     raise Interrupted(number)
 
 
+def _send_again(unraisable: Any) -> None:
+    """An interrupt in a callback of the garbage collector is lost there: it is sent again a moment later."""
+    number = getattr(unraisable.exc_value, "number", None)
+    if not isinstance(unraisable.exc_value, Interrupted) or number is None:
+        sys.__unraisablehook__(unraisable)
+        return
+    for each in SIGNALS:
+        signal.signal(each, lambda caught, frame: _interrupt(caught))
+    threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+
+
 def run_command(command: Callable[[], int | None]) -> int:
     """Runs a command; prints the errors that users can mend as one line.
 
@@ -60,8 +101,12 @@ def run_command(command: Callable[[], int | None]) -> int:
       The exit status: the command's, 0 where it returns None; 1 for an error; 128 + the signal's number where one
       stopped it.
     """
+    hook = sys.unraisablehook
+    sys.unraisablehook = _send_again
     try:
         with catching_signals(_interrupt):
+            if _held:
+                raise Interrupted(_held.pop())
             status = command()
             sys.stdout.flush()
         return status or 0
@@ -77,6 +122,8 @@ def run_command(command: Callable[[], int | None]) -> int:
     except (MmsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    finally:
+        sys.unraisablehook = hook
 
 
 def leave(status: int) -> NoReturn:
@@ -86,7 +133,7 @@ def leave(status: int) -> NoReturn:
     process ends at once, for everything has been cleaned up. Members of a cluster sign off first.
     """
     jax = sys.modules.get("jax")
-    if status in (128 + signal.SIGINT, 128 + signal.SIGTERM) and not (jax and jax.distributed.is_initialized()):
+    if status in [128 + number for number in SIGNALS] and not (jax and jax.distributed.is_initialized()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -144,6 +144,9 @@ def _check_values(leaves: Mapping[str, Any]) -> None:
     for name, limit in _BELOW.items():
         if leaves[name] >= limit:
             raise ConfigError(f"config.{name}={leaves[name]!r} must be below {limit}")
+    for name in ("input.corpora", "input.eval_corpora"):
+        if not isinstance(leaves[name], tuple | list) or not all(isinstance(one, str) for one in leaves[name]):
+            raise ConfigError(f"config.{name}={leaves[name]!r} must be a tuple of names, as in ('NAME:train',)")
     for name in ("input.corpora", "input.bucket_seconds"):
         if not leaves[name]:
             raise ConfigError(f"config.{name} is empty; give at least one, as in ('NAME',)")

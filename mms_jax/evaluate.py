@@ -5,6 +5,12 @@ DIR/evaluation.json. The task determines the figures: error rates by language fo
 masked prediction for pretrained models, distances from recordings for voices.
 """
 
+if __name__ == "__main__":  # before the libraries below are imported, which takes seconds
+    from mms_jax.command import hold_signals
+
+    hold_signals()
+
+
 import contextlib
 import pathlib
 import sys

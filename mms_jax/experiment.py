@@ -92,6 +92,10 @@ def _parse(argv: list[str], rest: list[str], usage: str) -> None:
         raise ConfigError(_nearest_key(str(error))) from error
     except (AttributeError, KeyError) as error:  # ml_collections' own, for keys below --config
         message = str(error.args[0] if error.args else error)
+        if "Did you mean" not in message and "get_config" not in message and "unknown" not in message.lower():
+            raise ConfigError(
+                f"--config: the file cannot be used: {type(error).__name__}: {_one_line(error)}"
+            ) from error
         if "get_config" in message:
             raise ConfigError("--config: the file defines no get_config(); see those in configs/") from error
         unknown = re.search(r"'(\w+)'", message.replace("\\", ""))
@@ -100,8 +104,16 @@ def _parse(argv: list[str], rest: list[str], usage: str) -> None:
             f"{_argument_with(argv, unknown[1]) if unknown else message}: no such key"
             + (f"; you may mean {near[1]} instead of {unknown[1]}" if near and unknown else "")
         ) from error
-    except (ValueError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"the flags cannot be read: {' '.join(str(error).split())}") from error
+    except Exception as error:  # whatever the file of a user raises
+        raise ConfigError(f"--config: the file cannot be used: {type(error).__name__}: {_one_line(error)}") from error
+    if not isinstance(flags.FLAGS["config"].value, ConfigDict):
+        raise ConfigError("--config: get_config() returns no ConfigDict; start from mms_jax.config.default_config")
+    if not flags.FLAGS["workdir"].value:
+        raise ConfigError("--workdir is empty; name a folder, which is made if it does not exist")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _argument_with(argv: list[str], key: str) -> str:

@@ -3,6 +3,12 @@
 The same command resumes from the checkpoints in DIR. Read `train` from top to bottom.
 """
 
+if __name__ == "__main__":  # before the libraries below are imported, which takes seconds
+    from mms_jax.command import hold_signals
+
+    hold_signals()
+
+
 import contextlib
 import functools
 import pathlib
@@ -35,7 +41,7 @@ from mms_jax.tasks.weighted import Weighted
 from mms_jax.training.history import training_history
 from mms_jax.training.log import MetricWriter, Profile, Progress, StepWindow
 from mms_jax.training.state import TrainState, save_state, starting_state, swap_average
-from mms_jax.training.workdir import claim_workdir
+from mms_jax.training.workdir import check_workdir, claim_workdir
 
 
 def train(config: ConfigDict, workdir: str) -> TrainState:
@@ -57,7 +63,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     config = current_config(config)
     task_class = find_task(config.task)
     task_class.check_config(config)
-    claim_workdir(config, folder)
+    check_workdir(config, folder)
 
     # ---- mesh, data, model, optimizer --------------------------------------------------------------------------------
     mesh = sharding.make_mesh(**config.mesh)
@@ -68,6 +74,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     plan, decoder = training_data(config.input, corpora, task.needs, config.seed)
     check_frozen(config.optimizer.freeze, model.shapes())
     optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.batches, task.parts)
+    claim_workdir(config, folder)
     hours = language_hours(corpora)
     logging.info("%.2f hours in %d languages, %d batches an epoch", sum(hours.values()), len(hours), plan.batches)
 

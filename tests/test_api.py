@@ -158,6 +158,14 @@ def test_a_string_is_no_list(models):
             lambda: recognizer.transcribe(GOOD, language="swh"),
             r"where a list of recordings is expected; write \[waveform\]",
         ),
+        (
+            lambda: recognizer.transcribe((name for name in ["a.ogg"]), language="swh"),
+            "a generator where a list of rec",
+        ),
+        (
+            lambda: mms_jax.align("a.mp3", {"ab", "c"}, language="swh", model=recognizer),
+            "a set where a list of lines is expected",
+        ),
         (lambda: recognizer.transcribe([None], language="swh"), "recording 0 is a NoneType; give the path of a file"),
         (lambda: recognizer.transcribe(["a.ogg"], language=None), "NoneType where a language is expected"),
         (lambda: mms_jax.load(["runs/asr"]), "list where the name of a model is expected"),

@@ -151,6 +151,7 @@ def test_speech_of_another_text_is_not_replaced(tmp_path, fixture_file, capsys):
     assert "0001.wav is of another text" in capsys.readouterr().err
     assert cli.main([*command, "abc\nabd"]) == 0
     assert "replaced 2 older results" in capsys.readouterr().err
+    assert cli.main([*command, "abc"]) == 0 and cli.main([*command, "abc\nabd"]) == 0, "a shorter text keeps the others"
 
 
 # ---- texts from other systems ------------------------------------------------------------------------------------------
@@ -215,7 +216,8 @@ def test_a_changed_table_is_noticed(tmp_path, capsys):
     table.write_text("path\ttext\tsplit\n0.wav\tabc\ttrain\n")
     assert folder_corpus(tmp_path, table, "--language=eng") == 1
     assert "(changed: language)" in capsys.readouterr().err
-    record(tmp_path / "0.wav", seconds=0.9)
+    assert folder_corpus(tmp_path, os.path.relpath(table), "--language=swh") == 0, "the same table by another path"
+    record(tmp_path / "0.wav", seed=9)
     assert folder_corpus(tmp_path, table, "--language=swh") == 1
     assert "(changed: recordings)" in capsys.readouterr().err
 
@@ -340,6 +342,7 @@ def test_languages_are_chosen_or_refused_everywhere(shared_head, fixture_file, t
     assert set(mms_jax.load(tmp_path / "two").languages) == {"swh", "ell"}
     assert answers(tmp_path / "two", "swh")[0] == answers(shared_head, "swh")[0]
     for source, language, message in (
+        (shared_head, "", "no language ''"),
         (shared_head, "fra", "no language 'fra' in this model"),
         (fixture_file("huggingface") / "ctc", "fra", "no language 'fra'"),
         (fixture_file("huggingface") / "ctc_plain", "swh", "does not distinguish languages; leave out --lang"),
@@ -491,6 +494,13 @@ def test_messages_blame_what_is_at_fault(tmp_path, transcribe, capsys, monkeypat
     record(sounds / "b.wav")
     with pytest.raises(AlignmentError, match=r"sounds the recording; write the recording first"):
         find_pairs(str(texts), str(sounds))
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert transcribe(tmp_path / "pipe.wav") == 1
+    assert "pipe.wav: is a pipe; pipe into the command and write -" in capsys.readouterr().err
+    with pytest.raises(AlignmentError, match="is a recording, not a text; name the text of"):
+        find_pairs(str(recording), str(recording))
+    assert transcribe(recording, "--output-dir", tmp_path / "a.txt") == 1
+    assert "--output-dir" in capsys.readouterr().err
     assert transcribe(recording, recording, "--format", "vtt") == 1
     assert "--format vtt of several recordings needs --output-dir" in capsys.readouterr().err
 

@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"sharding", "audio", "text", "errors"},
     "checkpoint": {"models", "files", "errors"},
     "interop": {"checkpoint", "models", "text", "files", "errors"},
-    "inference": {"interop", "checkpoint", "models", "decoding", "audio", "text", "files", "errors"},
+    "inference": {"command", "interop", "checkpoint", "models", "decoding", "audio", "text", "files", "errors"},
     "alignment": {"inference", "decoding", "audio", "text", "files", "errors"},
     "input_pipeline": {"audio", "text", "files", "errors"},
     # The command that wires corpora to a recognizer; the corpora themselves are given a function.
@@ -44,6 +44,7 @@ ROOMS: dict[str, set[str]] = {
     "command": {"errors"},
     "experiment": {"command", "config", "errors"},
     "evaluate": {
+        "command",
         "experiment",
         "config",
         "training",

@@ -4,6 +4,12 @@ Every step is a command of this project, printed before it runs; its output goes
 repeated, so that an interrupted quickstart continues.
 """
 
+if __name__ == "__main__":  # before the libraries below are imported, which takes seconds
+    from mms_jax.command import hold_signals
+
+    hold_signals()
+
+
 import argparse
 import concurrent.futures
 import json

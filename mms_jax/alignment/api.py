@@ -1,6 +1,7 @@
 """`mms_jax.align`: one recording and its text in, verses with times and scores out."""
 
 import os
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,10 @@ from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.errors import InputError
 from mms_jax.inference.load import load_recognizer
 from mms_jax.inference.recognizer import Recognizer
+
+
+class DoubtWarning(UserWarning):
+    """An alignment that is probably wrong; the confidence of each verse tells which parts of it are."""
 
 
 def align(
@@ -32,7 +37,8 @@ def align(
       rate: samples per second of a waveform; files state their own.
 
     Returns:
-      For each line a span with text, start and end in seconds, score, and its words; see mms_jax.alignment.spans.
+      For each line a span with text, start and end in seconds, score, and its words; see mms_jax.alignment.spans. A
+      DoubtWarning says that the whole is not believed.
 
     Raises:
       AudioError: the recording cannot be used. AlignmentError: the text cannot be aligned; the message says why.
@@ -51,6 +57,12 @@ def align(
     [result] = align_chapters(model, [recording], [lines], language, rate=rate)
     if isinstance(result, Exception):
         raise result
+    if result.doubt:
+        warnings.warn(
+            f"the alignment is not believed (confidence {result.confidence:.2f}): {result.doubt}",
+            DoubtWarning,
+            stacklevel=2,
+        )
     return result.verses
 
 
@@ -62,6 +74,8 @@ def check_lines(lines: Sequence[str]) -> None:
         raise InputError(
             f"{os.fspath(lines)!r} is a path where a list of lines is expected; write path.read_text().splitlines()"
         )
+    if not isinstance(lines, Sequence):
+        raise InputError(f"a {type(lines).__name__} where a list of lines is expected; write list(...)")
     for number, line in enumerate(lines):
         if not isinstance(line, str):
             raise InputError(f"line {number} is a {type(line).__name__}; give the text's lines as strings")

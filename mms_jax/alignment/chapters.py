@@ -17,6 +17,7 @@ from mms_jax.alignment.confidence import (
     doubt,
     gap_cost,
     is_uneven,
+    placed_share,
     verse_confidences,
     verse_evidence,
 )
@@ -203,7 +204,10 @@ def _chapter(
             found = again
     verses = [dataclasses.replace(verse, confidence=value) for verse, value in zip(found.verses, found.confidences)]
     score = found.frames.mean(0, len(best))
-    confidence, why = chapter_confidence(found.evidence), doubt(found.evidence)
+    log_probs[:, -1] = STAR_LOG_PROB
+    placed = placed_share(np.searchsorted(symbols, text.labels).astype(np.int32), log_probs, found.evidence, len(best))
+    confidence = chapter_confidence(found.evidence, placed)
+    why = doubt(found.evidence, confidence)
     return Chapter(language, seconds, score, verses, confidence, why, text.dropped, found.path)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mms_jax.alignment.spans import Verse
+from mms_jax.alignment.spans import Span, Verse
 from mms_jax.alignment.text import ChapterText
 from mms_jax.decoding.timestamps import FRAME_SECONDS
 
@@ -22,11 +22,14 @@ BELIEVED = 0.5  # confidence below which a verse is doubtful, and a chapter is n
 # Fitted by benchmarks/confidence.py, see docs/alignment.md.
 VERSE_SLOPE, VERSE_MIDDLE = 12.0, 0.17
 CHAPTER_SLOPE, CHAPTER_MIDDLE = 32.0, 0.046
+PLACED_SLOPE, PLACED_MIDDLE = 16.0, 0.12
 SCORE_WEIGHT, NEIGHBOR_WEIGHT = 0.1, 0.3
 _LOWEST_SCORE = -4.0
 _GAP_SHARE = 0.25  # a verse that covers less of the distance is left to a star between verses
 GAP_GAIN = 0.2  # by which stars between verses must raise the sum of the verses' support
 _UNEVEN = 0.75  # of the median support; verses below it, or doubtful ones, make an alignment uneven
+_COVERED = 0.6  # of the recording, by a text that has no choice of its place
+_STAR_SECONDS = 1.0  # of an unreadable word, and of each of its characters, at most
 _DECISIVE = 0.25  # the quantile of the verses' support that decides on a chapter
 _MARGIN = 25  # frames that a stretch is extended by where its text does not fit
 
@@ -41,6 +44,7 @@ class Evidence:
       free: of the best symbol of every frame.
       frames: of the stretch.
       score: of the verse, see Span.
+      unexplained: the share of the stretch in which an unreadable word, such as digits, lasts longer than it can.
     """
 
     own: float
@@ -48,6 +52,7 @@ class Evidence:
     free: float
     frames: int
     score: float
+    unexplained: float
 
     @property
     def share(self) -> float:
@@ -56,8 +61,8 @@ class Evidence:
 
     @property
     def support(self) -> float:
-        """The share, lowered by a low score."""
-        return self.share + SCORE_WEIGHT * max(self.score, _LOWEST_SCORE)
+        """The share, lowered by a low score and by speech without text."""
+        return self.share + SCORE_WEIGHT * max(self.score, _LOWEST_SCORE) - self.unexplained
 
 
 def verse_evidence(
@@ -87,7 +92,11 @@ def verse_evidence(
         count = int(np.count_nonzero(span != star))
         first, last = round(verse.cut_start / FRAME_SECONDS), round(verse.cut_end / FRAME_SECONDS)
         compared = _compare(span, star, spoken, place, log_probs, best, first, last)
-        found.append(dataclasses.replace(compared, score=verse.score or 0.0) if compared else None)
+        if compared:
+            excess = sum(_excess_seconds(word) for word, part in zip(verse.words, own.words) if part.star)
+            share = excess / max(compared.frames * FRAME_SECONDS, FRAME_SECONDS)
+            compared = dataclasses.replace(compared, score=verse.score or 0.0, unexplained=min(share, 1.0))
+        found.append(compared)
         place += count
     return found
 
@@ -117,13 +126,18 @@ def _compare(
             scores.append(score)
     if not scores:
         return None
-    return Evidence(float(own), float(np.mean(scores)), float(best[begin:end].sum()), end - begin, 0.0)
+    return Evidence(float(own), float(np.mean(scores)), float(best[begin:end].sum()), end - begin, 0.0, 0.0)
 
 
 def is_uneven(evidence: Sequence[Evidence | None]) -> bool:
     """Whether some verses have much less support than the others, as beside speech that the text lacks."""
     support = [each.support for each in evidence if each is not None]
     return bool(support) and min(support) < max(_UNEVEN * float(np.median(support)), VERSE_MIDDLE)
+
+
+def _excess_seconds(word: Span) -> float:
+    """How much longer an unreadable word lasts than its characters can: a digit may be read as several words."""
+    return max(0.0, word.end - word.start - _STAR_SECONDS - _STAR_SECONDS * len(word.text))
 
 
 def gap_cost(evidence: Sequence[Evidence | None]) -> float:
@@ -148,17 +162,68 @@ def verse_confidences(evidence: Sequence[Evidence | None]) -> list[float | None]
     return found
 
 
-def chapter_confidence(evidence: Sequence[Evidence | None]) -> float | None:
-    """The probability that text and recording belong together and most verses were found; None without evidence."""
+def chapter_confidence(evidence: Sequence[Evidence | None], placed: float | None = None) -> float | None:
+    """The probability that text and recording belong together and most verses were found; None without evidence.
+
+    Args:
+      evidence: for each verse.
+      placed: from `placed_share`, for texts that are much shorter than their recording.
+
+    Returns:
+      At most the confidence of the best verse.
+    """
     support = [each.support for each in evidence if each is not None]
     if not support:
         return None
-    return _logistic(CHAPTER_SLOPE * (float(np.quantile(support, _DECISIVE)) - CHAPTER_MIDDLE))
+    bounds = [_logistic(CHAPTER_SLOPE * (float(np.quantile(support, _DECISIVE)) - CHAPTER_MIDDLE))]
+    bounds.append(max(value for value in verse_confidences(evidence) if value is not None))
+    if placed is not None:
+        bounds.append(_logistic(PLACED_SLOPE * (placed - PLACED_MIDDLE)))
+    return min(bounds)
 
 
-def doubt(evidence: Sequence[Evidence | None]) -> str:
+def placed_share(
+    labels: np.ndarray, log_probs: np.ndarray, evidence: Sequence[Evidence | None], frames: int
+) -> float | None:
+    """The evidence for a short text on a long recording, where other text may choose its place as the own text did.
+
+    Args:
+      labels: int32 (L,), the column of each of the text's labels, the stars around it included.
+      log_probs: float32 (frames, columns); column 0 is the blank, the last one the star.
+      evidence: for each verse.
+      frames: of the recording.
+
+    Returns:
+      The share of the distance from the best other text, at its best place, to the free path on the own stretch; None
+      where the text covers most of the recording, and has no choice.
+    """
+    from mms_jax.alignment.viterbi_cpu import path_score
+
+    known = [each for each in evidence if each is not None]
+    covered = sum(each.frames for each in known)
+    if not known or covered > _COVERED * frames:
+        return None
+    star = log_probs.shape[1] - 1
+    readable = np.flatnonzero(labels != star)
+    spoken = labels[readable]
+    scores = []
+    for text in (spoken, spoken[::-1]):
+        for distance in np.linspace(0.0, 0.8, 5):
+            if text is spoken and distance == 0.0:
+                continue
+            other = labels.copy()
+            other[readable] = np.roll(text, int(distance * len(text)))
+            if np.isfinite(score := path_score(log_probs, other, 0)):
+                scores.append(score)
+    own = path_score(log_probs, labels, 0)
+    if not scores or not np.isfinite(own):
+        return None
+    free = own + sum(each.free - each.own for each in known)
+    return float((own - max(scores)) / max(free - max(scores), 1e-3))
+
+
+def doubt(evidence: Sequence[Evidence | None], confidence: float | None) -> str:
     """Why a chapter is not believed, in words; "" where it is."""
-    confidence = chapter_confidence(evidence)
     if confidence is None or confidence >= BELIEVED:
         return ""
     doubtful = [value < BELIEVED for value in verse_confidences(evidence) if value is not None]

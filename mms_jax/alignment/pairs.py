@@ -57,6 +57,8 @@ def find_pairs(audio: str, text: str) -> tuple[list[Pair], list[str], list[str]]
     if not sound.is_dir():
         if script.is_dir():
             raise AlignmentError(f"{audio} is a recording and {text} a folder; name its text file")
+        if not script.exists():
+            raise AlignmentError(f"{text}: cannot be read (No such file or directory); name the text of {audio}")
         return [Pair(sound.stem, sound, script)], [], []
     if not script.is_dir():
         raise AlignmentError(
@@ -88,7 +90,10 @@ def _check_order(sound: pathlib.Path, script: pathlib.Path) -> None:
         first, second = ({file.suffix.lower() for file in files_below(folder)} for folder in (sound, script))
         swapped = not first & SUFFIXES and ".txt" in first and bool(second & SUFFIXES)
     else:
-        swapped = script.suffix.lower() in SUFFIXES and script.is_file() and not sound.is_dir()
+        wrong = script.suffix.lower() in SUFFIXES and script.is_file() and not sound.is_dir()
+        if wrong and sound.suffix.lower() in SUFFIXES:
+            raise AlignmentError(f"{script} is a recording, not a text; name the text of {sound}")
+        swapped = wrong
     if swapped:
         raise AlignmentError(
             f"{sound} is the text and {script} the recording; write the recording first: {script} {sound}"

@@ -121,9 +121,11 @@ def verse_spans(text: ChapterText, path: FramePath) -> list[Verse]:
         # Speech between two verses belongs to neither.
         if (gap := _speech_at(text.separators[order], firsts, lasts, path)) is not None:
             cut_start = (gap[1] + meetings[number][1]) / 2
-        following = next((place for place in text.separators[order + 1 :] if place is not None), None)
-        if order + 1 < len(text.verses) and (gap := _speech_at(following, firsts, lasts, path)) is not None:
+        following = next((place for place in range(order + 1, len(text.verses)) if text.verses[place].words), None)
+        after = None if following is None else text.separators[following]
+        if (gap := _speech_at(after, firsts, lasts, path)) is not None:
             cut_end = (meetings[number + len(aligned)][0] + gap[0]) / 2
+        cut_start, cut_end = min(cut_start, aligned[0].start), max(cut_end, aligned[-1].end)
         readable = bool(verse.normalized) and not any(word.star for word in verse.words)
         # All frames between the cuts, and those of its own symbols beyond them.
         first = min(round(cut_start / FRAME_SECONDS), firsts[verse.words[0].pieces[0].first])

@@ -85,23 +85,22 @@ class ChapterText:
             for piece in word.pieces
             for place in range(piece.first, piece.last + 1)
         }
+        added: dict[int, int] = {}  # new position of the star before the label at an old position
         for place in range(1, len(self.labels)):
             if place in begins and labels[-1] != star and self.labels[place] != star:
                 if place - 1 in inside:
                     labels.append(star)
                 else:
                     labels[-1] = star  # the word boundary
+                added[place] = len(labels) - 1
             moved[place] = len(labels)
             labels.append(self.labels[place])
         verses = tuple(
             dataclasses.replace(verse, words=tuple(_moved(word, moved) for word in verse.words))
             for verse in self.verses
         )
-        separators: list[int | None] = []
-        for verse in verses:
-            before = verse.words[0].pieces[0].first - 1 if verse.words else 0
-            separators.append(before if before > 0 and labels[before] == star else None)
-        return ChapterText(np.asarray(labels, np.int32), verses, tuple(separators), self.dropped)
+        separators = tuple(added.get(verse.words[0].pieces[0].first) if verse.words else None for verse in self.verses)
+        return ChapterText(np.asarray(labels, np.int32), verses, separators, self.dropped)
 
 
 def _moved(word: WordText, places: Mapping[int, int]) -> WordText:

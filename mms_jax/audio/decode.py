@@ -4,6 +4,7 @@ libsndfile is exact where a file states its length in samples. It misjudges leng
 the formats of phones and videos; FFmpeg plays what players play.
 """
 
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from mms_jax.audio.truncation import check_complete, states_duration
+from mms_jax.audio.truncation import check_complete, keeps_time, states_duration
 from mms_jax.errors import AudioError
 
 # The first four bytes of WAV (three byte orders and sizes), W64, AIFF, FLAC, AU and CAF files.
@@ -19,6 +20,7 @@ _EXACT = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"fLaC", b".snd", b"caff"
 _UNKNOWN_FRAMES = 1 << 60  # libsndfile's length of streams that state none is above this
 _SPOILED_PACKETS = 5  # undecodable packets that are passed over, as where an MP3 was cut
 _SHORT_SECONDS = 0.5  # a stream this much shorter than its header says is truncated
+_JUMP_SECONDS = 1.0  # the longest pause in containers whose times may jump
 _GAP_SECONDS = 0.05  # missing stretches longer than this are filled with silence, so that later times are right
 
 Blocks = Iterator[tuple[np.ndarray, int]]
@@ -41,7 +43,7 @@ def decoded_blocks(path: str, seconds: float) -> Blocks:
         magic = stream.read(12)
     if magic[:4] in _EXACT:
         try:
-            opened = soundfile.SoundFile(path)
+            opened = soundfile.SoundFile(os.fsencode(path))
         except (soundfile.LibsndfileError, RuntimeError, TypeError):
             yield from _by_ffmpeg(path, seconds)
             return
@@ -57,11 +59,13 @@ def seconds_of(path: str) -> float | None:
     try:
         with open(path, "rb") as stream:
             if stream.read(4) in _EXACT:
-                found = soundfile.info(path)
+                found = soundfile.info(os.fsencode(path))
                 return found.duration if found.frames < _UNKNOWN_FRAMES else None
             import av
 
-            with av.open(path if path.startswith("/") else f"file:{path}") as container:
+            stream.seek(0)
+            container: Any = av.open(stream)
+            with container:
                 return container.duration / av.time_base if container.duration else None
     except Exception:  # the reader names the fault when it gets there
         return None
@@ -108,10 +112,17 @@ def _frames(path: str, container: Any, track: Any) -> Blocks:
     """The frames of a track at their times: before the container's start they are cut, gaps are filled with silence."""
     import av
 
-    planar = av.AudioResampler(format="fltp")
     origin = (container.start_time or 0) / av.time_base
-    done, rate, spoiled, started = 0, track.rate, 0, False
-    for packet in container.demux(track):
+    # Beyond the stated length a time is no pause, but another clock, as where two streams were joined.
+    longest = container.duration / av.time_base if container.duration and keeps_time(container) else _JUMP_SECONDS
+    done, rate, spoiled, started, reached = 0, track.rate, 0, False, 0.0
+    planar: Any = None
+    form: tuple[str, int] | None = None
+    for packet in container.demux():
+        if packet.pts is not None:
+            reached = max(reached, float((packet.pts + (packet.duration or 0)) * packet.time_base) - origin)
+        if packet.stream is not track:
+            continue
         try:
             frames = packet.decode()
         except av.error.InvalidDataError as error:
@@ -121,21 +132,40 @@ def _frames(path: str, container: Any, track: Any) -> Blocks:
                     f"{path}: cannot be decoded beyond {done / rate:.2f} s ({error.strerror}); it is damaged, copy it again"
                 ) from error
             continue
-        for frame in (planned for raw in frames for planned in planar.resample(raw)):
-            block, rate = frame.to_ndarray().T, frame.sample_rate
-            if frame.time is not None:
-                position = round((frame.time - origin) * rate)
-                if not started and position < 0:
-                    block = block[-position:]
-                elif position - done > _GAP_SECONDS * rate:
-                    yield np.zeros((position - done, block.shape[1]), np.float32), rate
-                    done = position
-            started = True
-            done += len(block)
-            yield block, rate
+        for raw in frames:
+            now = (raw.layout.name, raw.sample_rate)
+            if form is None:
+                rate = raw.sample_rate
+            if now != form:  # a stream may change; its first form stays that of the samples
+                planar, form = av.AudioResampler(format="fltp", layout="mono" if form else raw.layout, rate=rate), now
+            time = raw.time
+            for number, frame in enumerate(planar.resample(raw)):
+                block = frame.to_ndarray().T
+                if time is not None and number == 0:
+                    position = round((time - origin) * rate)
+                    if not started and position < 0:
+                        block = block[-position:]
+                    elif position - done > longest * rate:
+                        origin += (position - done) / rate
+                    else:
+                        for count in _silences(position - done, rate):
+                            yield np.zeros((count, block.shape[1]), np.float32), rate
+                            done += count
+                started = True
+                done += len(block)
+                yield block, rate
     stated = states_duration(pathlib.Path(path), container, track)
-    if stated is not None and done / rate < stated - max(_SHORT_SECONDS, 0.01 * stated):
-        raise _truncated(path, stated, done / rate)
+    there = max(done / rate, reached)
+    if stated is not None and there < stated - max(_SHORT_SECONDS, 0.01 * stated):
+        raise _truncated(path, stated, there)
+
+
+def _silences(missing: int, rate: int) -> Iterator[int]:
+    """The lengths, at most a second each, of the pieces of a pause."""
+    while missing > _GAP_SECONDS * rate:
+        piece = min(missing, rate)
+        yield piece
+        missing -= piece
 
 
 def _in_blocks(frames: Blocks, seconds: float) -> Blocks:

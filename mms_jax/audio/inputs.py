@@ -7,7 +7,7 @@ import pathlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -48,8 +48,14 @@ def files_below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     def refuse(error: OSError) -> None:
         raise AudioError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
-    for parent, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+    seen: set[str] = set()  # links may lead back
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        seen.add(os.path.realpath(parent))
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith((".", "__MACOSX")) and os.path.realpath(os.path.join(parent, name)) not in seen
+        )
         for name in sorted(names):
             file = pathlib.Path(parent, name)
             if not name.startswith(".") and not file.is_dir():
@@ -98,7 +104,13 @@ def audio_files(names: Sequence[str]) -> Iterator[list[AudioInput]]:
                 found.append((name, name))
             parents.append(os.path.abspath(path if path.is_dir() else path.parent))
         root = os.path.commonpath(parents) if parents else ""
-        yield [AudioInput(name, path, _stem(name, root)) for name, path in found]
+        yield [AudioInput(printable(name), path, _stem(name, root)) for name, path in found]
+
+
+def printable(name: str | os.PathLike) -> str:
+    """A file's name on one line and in Unicode: bytes that are no UTF-8, tabs and newlines are escaped."""
+    text = os.fspath(name).encode("utf-8", "backslashreplace").decode("utf-8")
+    return text.replace("\t", "\\t").replace("\n", "\\n")
 
 
 def _copy_of_stdin(folder: pathlib.Path) -> pathlib.Path:
@@ -167,8 +179,8 @@ def check_recordings(recordings: Sequence[str | os.PathLike | np.ndarray], rate:
         raise InputError(
             f"an array of shape {recordings.shape} where a list of recordings is expected; write [waveform]"
         )
-    if not isinstance(recordings, Iterable):
-        raise InputError(f"{type(recordings).__name__} where a list of recordings is expected")
+    if not isinstance(recordings, Sequence):
+        raise InputError(f"a {type(recordings).__name__} where a list of recordings is expected; write list(...)")
     for number, recording in enumerate(recordings):
         if isinstance(recording, str | os.PathLike):
             continue

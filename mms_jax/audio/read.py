@@ -6,6 +6,7 @@ AudioError that names it.
 
 import os
 import pathlib
+import stat
 from collections.abc import Iterator
 
 import numpy as np
@@ -104,7 +105,9 @@ def _read_blocks(path: str) -> Iterator[np.ndarray]:
     """Mono 16 kHz blocks of a file."""
     file = pathlib.Path(path)
     try:
-        size = file.stat().st_size
+        status = file.stat()
+        if stat.S_ISFIFO(status.st_mode):
+            raise AudioError(f"{path}: is a pipe; pipe into the command and write - for the recording")
         if file.is_dir():
             raise AudioError(f"{path}: is a folder; name the files in it, as in {path}/*.wav")
         with file.open("rb"):
@@ -114,7 +117,7 @@ def _read_blocks(path: str) -> Iterator[np.ndarray]:
         raise AudioError(f"{path}: no such file; {hint}") from error
     except OSError as error:
         raise AudioError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from error
-    if size == 0:
+    if status.st_size == 0:
         raise AudioError(f"{path}: is empty (0 bytes); copy it again")
     resampler: soxr.ResampleStream | None = None
     for block, rate in decoded_blocks(path, BLOCK_SECONDS):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import mms_jax
-from mms_jax.command import leave, run_command
+from mms_jax.command import holding_signals, leave, run_command
 
 # Modules of this package with `add_arguments(parser)` and `run(arguments) -> exit status`.
 COMMANDS = {
@@ -39,7 +39,8 @@ def _run(argv: list[str]) -> int:
     for name, help_text in COMMANDS.items():
         subparser = commands.add_parser(name, help=help_text, description=help_text)
         if argv[:1] == [name]:  # the imports of the others would take seconds
-            module = importlib.import_module(f"{__name__}.{name}")
+            with holding_signals():
+                module = importlib.import_module(f"{__name__}.{name}")
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)

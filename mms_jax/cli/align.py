@@ -94,6 +94,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_arguments(arguments: argparse.Namespace, pairs: int) -> None:
     if arguments.plot and arguments.plot.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"--plot {arguments.plot}: name a file .png, .pdf or .svg")
+    if arguments.plot and not arguments.plot.absolute().parent.is_dir():
+        raise InputError(f"--plot {arguments.plot}: there is no folder {arguments.plot.parent}")
+    if arguments.output_dir and arguments.output_dir.exists() and not arguments.output_dir.is_dir():
+        raise InputError(f"--output-dir {arguments.output_dir} is a file; name a folder")
     if pairs > 1 and arguments.plot:
         raise AlignmentError("--plot draws one recording; name it and its text")
     if pairs > 1 and arguments.format != "json" and not arguments.output_dir:
@@ -142,7 +146,7 @@ def _finish(pair: Pair, chapter: Chapter, recognizer: Recognizer, arguments: arg
             f"{', ...' if count > 10 else ''}): read differently, not read, or misplaced",
             file=sys.stderr,
         )
-    if arguments.clips:
+    if arguments.clips and not chapter.doubt:
         write_clips(record, arguments.clips / pair.name)
     if arguments.plot:
         from mms_jax.alignment.plot import plot_alignment
@@ -220,7 +224,7 @@ def _state(pair: Pair, arguments: argparse.Namespace) -> _State:
 def _is_done(pair: Pair, arguments: argparse.Namespace, record: dict[str, Any]) -> bool:
     """Whether the alignment has everything that is asked for, and is newer than recording and text."""
     wanted = [_output(pair, arguments, form) for form in ("json", arguments.format)]
-    if arguments.clips:
+    if arguments.clips and not record.get("doubt"):
         wanted.append(arguments.clips / pair.name / "manifest.json")
     if not all(path.exists() for path in wanted) or not pair.audio.exists():
         return False

@@ -26,7 +26,7 @@ _BAR_OF_UNKNOWN_LENGTH = "{desc}: {n:.0f} s of audio, {elapsed}"
 
 def split_languages(given: str | None) -> list[str] | None:
     """The languages of a --lang L1,L2."""
-    return given.split(",") if given else None
+    return None if given is None else given.split(",")
 
 
 def load_recognizer(name: str, languages: Sequence[str] | None = None) -> "Recognizer":

@@ -6,7 +6,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from mms_jax.audio.inputs import STDIN, AudioInput, distinct_stems
+from mms_jax.audio.inputs import STDIN, AudioInput, distinct_stems, printable
 from mms_jax.errors import InputError
 from mms_jax.files import read_text, write_text
 
@@ -47,6 +47,13 @@ def output_files(
             print(f"replaced {results.replaced} older results in {folder}", file=sys.stderr)
 
 
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes an --output-dir. Raises InputError where a file is in its place."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--output-dir {folder} is a file; name a folder, which is made if it does not exist")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 class _Results:
     """Files and their recordings.
 
@@ -56,15 +63,16 @@ class _Results:
     """
 
     def __init__(self, folder: pathlib.Path, inputs: Sequence[AudioInput], suffix: str):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self._folder = folder
         self._owners = _read_table(folder / TABLE)
         self._files = [stem.with_name(f"{stem.name}.{suffix}") for stem in distinct_stems(inputs)]
         self._recordings = [_identity(given) for given in inputs]
         self.refused: dict[int, str] = {}
         self.replaced = 0
+        self._there = {number for number, file in enumerate(self._files) if (folder / file).exists()}
         for number, (given, file) in enumerate(zip(inputs, self._files)):
-            owner = self._owners.get(str(file))
+            owner = self._owners.get(printable(file))
             if (folder / file).exists() and (owner != self._recordings[number] or given.name == STDIN):
                 of = f"holds the result of {owner}" if owner else "is there already, and its recording is not known"
                 self.refused[number] = f"{given.name}: {folder / file} {of}; move it, or choose another --output-dir"
@@ -73,20 +81,22 @@ class _Results:
         """Writes the result of an input."""
         file, recording = self._files[number], self._recordings[number]
         target = self._folder / file
-        self.replaced += target.exists()
+        self.replaced += number in self._there
+        self._there.discard(number)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if self._owners.get(str(file)) != recording:
-            self._owners[str(file)] = recording
+        name = printable(file)
+        if self._owners.get(name) != recording:
+            self._owners[name] = recording
             table = self._folder / TABLE
             begin = "" if table.exists() else _HEADER
             with table.open("a", encoding="utf-8") as stream:
-                stream.write(f"{begin}{file}\t{recording}\n")
+                stream.write(f"{begin}{name}\t{recording}\n")
         write_text(target, text + "\n")
 
 
 def _identity(given: AudioInput) -> str:
     path = STDIN if given.name == STDIN else os.path.abspath(given.path)
-    return path.replace("\t", " ").replace("\n", " ")
+    return printable(path)
 
 
 def _read_table(path: pathlib.Path) -> dict[str, str]:

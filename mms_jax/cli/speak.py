@@ -82,12 +82,12 @@ def _speak_lines(voice: Synthesizer, text: str, folder: pathlib.Path, settings: 
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise InputError("the text is empty; give some words")
-    replaced = _check_lines(folder, lines)
+    replaced, others = _check_lines(folder, lines)
     folder.mkdir(parents=True, exist_ok=True)
     failed = False
     spoken = voice.speak_each(lines, warn=_warn, **settings)
     with (folder / TABLE).open("w", encoding="utf-8") as table:
-        table.write("path\ttext\n")
+        table.write("path\ttext\n" + "".join(f"{path}\t{text}\n" for path, text in others.items()))
         for number, (line, audio) in enumerate(
             tqdm(zip(lines, spoken), total=len(lines), desc="speak", unit="line", disable=None, leave=False), start=1
         ):
@@ -103,8 +103,12 @@ def _speak_lines(voice: Synthesizer, text: str, folder: pathlib.Path, settings: 
     return 1 if failed else 0
 
 
-def _check_lines(folder: pathlib.Path, lines: list[str]) -> int:
-    """The number of files that hold the same lines already. Raises InputError where one holds another text."""
+def _check_lines(folder: pathlib.Path, lines: list[str]) -> tuple[int, dict[str, str]]:
+    """The number of files that hold these lines already, and the files and lines of a longer text, which stay.
+
+    Raises:
+      InputError: a file holds another text.
+    """
     table = folder / TABLE
     rows = read_text(table, InputError).split("\n")[1:] if table.exists() else []
     texts = dict(row.split("\t", 1) for row in rows if "\t" in row)
@@ -112,7 +116,8 @@ def _check_lines(folder: pathlib.Path, lines: list[str]) -> int:
     for number, line in there:
         if texts.get(f"{number:04d}.wav") != line:
             raise InputError(f"{folder / f'{number:04d}.wav'} is of another text; choose another --output-dir")
-    return len(there)
+    names = {f"{number:04d}.wav" for number in range(1, len(lines) + 1)}
+    return len(there), {path: text for path, text in texts.items() if path not in names and (folder / path).exists()}
 
 
 def _write_stream(stream: Any, pieces: Iterator[np.ndarray], rate: int) -> None:

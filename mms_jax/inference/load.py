@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from mms_jax.checkpoint import StoredModel
+from mms_jax.command import holding_signals
 from mms_jax.errors import CheckpointError, InputError
 from mms_jax.inference import export
 from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, VOICE
@@ -60,7 +61,8 @@ def load(
     if not isinstance(model, StoredModel) and export.is_folder(path := pathlib.Path(model).expanduser()):
         _check_kind(model, RECOGNIZER, kind)
         return export.load_program(path)
-    from mms_jax.inference.find import MAKERS, find_model  # here, so that exports load no model code
+    with holding_signals():
+        from mms_jax.inference.find import MAKERS, find_model  # here, so that exports load no model code
 
     stored = model if isinstance(model, StoredModel) else find_model(model, languages)
     found = stored.description["kind"]

@@ -10,8 +10,8 @@ from mms_jax.errors import TrainingError
 from mms_jax.files import read_json, write_json
 
 
-def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
-    """Makes the folder this experiment's, or checks that it already is.
+def check_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
+    """Checks that the folder is this experiment's, or nobody's.
 
     Raises:
       TrainingError: it holds another experiment's checkpoints; the message lists the keys that differ.
@@ -34,6 +34,10 @@ def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
                 + "\n".join(lines)
                 + "\nChoose a new --workdir, or give these keys the values they have there to continue that run."
             )
+
+
+def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
+    """Makes the folder this experiment's, once it is known that the experiment can start."""
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, flatten_config(config))
+        write_json(folder / "config.json", flatten_config(config))

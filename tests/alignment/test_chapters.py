@@ -82,6 +82,45 @@ def test_confidence_tells_right_from_wrong(greek, write_audio):
     assert "another chapter or language" in wrong[0].doubt
 
 
+def test_a_short_text_is_compared_at_other_places_too(greek, write_audio):
+    """The best place of a wrong text in a long recording is no evidence for it."""
+    spoken = speak(random_lines(16, GREEK), GREEK)
+    file = write_audio(spoken.waveform)
+    [right] = align_chapters(greek, [file], [spoken.lines[7:8]], "eng")
+    assert right.confidence > 0.9 and right.verses[0].start == pytest.approx(spoken.times[7, 0], abs=0.05)
+    others = [random_lines(1, GREEK, seed) for seed in range(20, 32)]
+    believed = [not chapter.doubt for chapter in align_chapters(greek, [file] * 12, others, "eng")]
+    assert sum(believed) <= 1
+
+
+def test_an_unreadable_word_does_not_hide_missing_text(align):
+    spoken = speak(random_lines(12, GREEK), GREEK)
+    verses = align(spoken.waveform, [*spoken.lines[:4], f"{spoken.lines[4]} 12", *spoken.lines[9:]])
+    np.testing.assert_allclose(
+        [verse.start for verse in verses], spoken.times[[0, 1, 2, 3, 4, 9, 10, 11], 0], atol=0.05
+    )
+    assert verses[4].end > spoken.times[8, 1] - 1, "the digits have swallowed four verses"
+    assert verses[4].confidence < 0.5 and min(verse.confidence for verse in verses[:4] + verses[6:]) > 0.5
+
+
+@pytest.mark.parametrize("kept", [[0, 1, 2, 6, 7], [0, 1, 5, 6, 7], [2, 3, 7, 8]])
+def test_words_lie_within_their_clips(align, kept):
+    spoken = speak(random_lines(9, GREEK), GREEK)
+    lines = [spoken.lines[row] for row in kept]
+    lines[1] = "12 " + lines[1]
+    for verse in align(spoken.waveform, ["", lines[0], "", *lines[1:]]):
+        assert verse.cut_start <= verse.start <= verse.end <= verse.cut_end
+
+
+def test_stars_between_verses_are_where_verses_begin(greek):
+    symbols = readable_symbols(greek.vocabulary, "eng")
+    text = read_chapter_text(["αβ γ", "12 δα", "γγ 34", "", "βα"], "eng", symbols, 6).with_stars_between()
+    assert text.separators == (None, None, text.verses[2].words[0].pieces[0].first - 1, None, None)
+    assert [text.labels[word.pieces[0].first] for verse in text.verses for word in verse.words if not word.star] == [
+        2, 4, 5, 4, 3
+    ]  # fmt: skip
+
+
 def test_doubled_verse_touches_only_its_neighbors(align):
     spoken = speak(random_lines(9, GREEK), GREEK)
     verses = align(spoken.waveform, spoken.lines[:5] + spoken.lines[4:])

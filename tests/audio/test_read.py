@@ -2,6 +2,7 @@
 
 import contextlib
 import fractions
+import os
 
 import av
 import numpy as np
@@ -90,6 +91,47 @@ def test_times_are_those_of_the_container(tmp_path):
     waveform = read_audio(tmp_path / "pause.mkv")
     assert len(waveform) == pytest.approx(5 * 16_000, abs=800)
     assert np.abs(waveform[17_000:62_000]).max() == 0 and np.abs(waveform[65_000:]).max() > 0.4
+
+
+def test_jumping_clocks_and_joined_files_are_read_as_they_are_heard(tmp_path):
+    """Two streams joined: the clock of the second is another one, and the length in the first header is its own."""
+    for name, offset in (("a.ts", 0.0), ("b.ts", 3000.0)):
+        encoded(tmp_path / name, "mpegts", "mp2", tone(3.0), delay=offset)
+    for first, second in (("a.ts", "b.ts"), ("b.ts", "a.ts")):
+        (tmp_path / "joined.ts").write_bytes((tmp_path / first).read_bytes() + (tmp_path / second).read_bytes())
+        assert len(read_audio(tmp_path / "joined.ts")) == pytest.approx(6 * 16_000, abs=6000)
+    soundfile.write(tmp_path / "a.mp3", tone(3.0), 16_000)
+    soundfile.write(tmp_path / "b.mp3", tone(2.0), 16_000)
+    (tmp_path / "joined.mp3").write_bytes((tmp_path / "a.mp3").read_bytes() + (tmp_path / "b.mp3").read_bytes())
+    assert len(read_audio(tmp_path / "joined.mp3")) == pytest.approx(5 * 16_000, abs=6000)
+
+
+@pytest.mark.parametrize("form", ["AIFF", "AU", "W64", "RF64"])
+def test_other_truncated_containers_are_named(tmp_path, form):
+    soundfile.write(tmp_path / "whole", tone(2.0), 16_000, format=form, subtype="PCM_16")
+    content = (tmp_path / "whole").read_bytes()
+    (tmp_path / "cut").write_bytes(content[: len(content) // 2])
+    assert len(read_audio(tmp_path / "whole")) == 32_000
+    with pytest.raises(AudioError, match="cut: is truncated: its header promises"):
+        read_audio(tmp_path / "cut")
+
+
+@pytest.mark.parametrize(("container", "codec"), [("matroska", "libopus"), ("mp4", "aac")])
+def test_truncated_videos_are_named(tmp_path, container, codec):
+    rate = 48_000 if codec == "libopus" else 44_100
+    encoded(tmp_path / "whole", container, codec, tone(4.0, rate), rate, video=True)
+    content = (tmp_path / "whole").read_bytes()
+    (tmp_path / "cut").write_bytes(content[: len(content) // 2])
+    assert len(read_audio(tmp_path / "whole")) > 60_000
+    with pytest.raises(AudioError, match=r"cut: is (truncated|not audio, or is damaged)"):
+        read_audio(tmp_path / "cut")
+
+
+def test_names_that_are_no_unicode(tmp_path):
+    name = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    write(tmp_path / "a.wav", tone(1))
+    os.rename(tmp_path / "a.wav", name)
+    assert len(read_audio(os.fsdecode(name))) == 16_000
 
 
 def test_a_video_without_sound_says_so(tmp_path):
