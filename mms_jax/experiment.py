@@ -5,7 +5,6 @@ import logging as python_logging
 import pathlib
 import re
 import sys
-import sysconfig
 from collections.abc import Callable
 
 from absl import app, flags
@@ -15,13 +14,14 @@ from mms_jax.command import leave, run_command
 from mms_jax.config import flatten_config
 from mms_jax.errors import ConfigError
 
-_CLONE = pathlib.Path(__file__).resolve().parent.parent / "configs"
-_INSTALLED = pathlib.Path(sysconfig.get_path("data")) / "share" / "mms_jax" / "configs"  # where a wheel puts them
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+# In a clone, beside the package; a wheel puts them into PREFIX/share, above lib/pythonX/site-packages.
+_FOLDERS = (_PACKAGE.parent / "configs", *(parent / "share/mms_jax/configs" for parent in _PACKAGE.parents[:4]))
 
 
 def shipped_configs() -> dict[str, pathlib.Path]:
     """The experiments that come with the package, by name."""
-    folder = _CLONE if _CLONE.is_dir() else _INSTALLED
+    folder = next((folder for folder in _FOLDERS if (folder / "asr_folder.py").is_file()), _FOLDERS[0])
     return {path.stem: path for path in sorted(folder.glob("*.py")) if not path.stem.startswith("_")}
 
 

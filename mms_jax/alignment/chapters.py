@@ -11,11 +11,11 @@ import numpy as np
 
 from mms_jax.alignment.confidence import (
     BELIEVED,
-    GAP_GAIN,
     Evidence,
     chapter_confidence,
     doubt,
     gap_cost,
+    is_better,
     is_uneven,
     placed_share,
     verse_confidences,
@@ -200,7 +200,7 @@ def _chapter(
         # The recording may hold speech between verses that the text lacks: there, a star may match it.
         log_probs[:, -1] = best - gap_cost(found.evidence)
         again = _find(text.with_stars_between(), symbols, log_probs, best, levels)
-        if again.support > found.support + GAP_GAIN:
+        if is_better(again.evidence, found.evidence):
             found = again
     verses = [dataclasses.replace(verse, confidence=value) for verse, value in zip(found.verses, found.confidences)]
     score = found.frames.mean(0, len(best))
@@ -223,11 +223,6 @@ class _Found:
     @property
     def confidences(self) -> list[float | None]:
         return verse_confidences(self.evidence)
-
-    @property
-    def support(self) -> float:
-        """The sum of the verses' support."""
-        return sum(each.support for each in self.evidence if each is not None)
 
 
 def _find(

@@ -21,12 +21,12 @@ OTHERS = 9  # other texts, which begin at even distances in the chapter
 BELIEVED = 0.5  # confidence below which a verse is doubtful, and a chapter is not believed
 # Fitted by benchmarks/confidence.py, see docs/alignment.md.
 VERSE_SLOPE, VERSE_MIDDLE = 12.0, 0.17
-CHAPTER_SLOPE, CHAPTER_MIDDLE = 32.0, 0.046
+CHAPTER_SLOPE, CHAPTER_MIDDLE = 44.0, 0.032
 PLACED_SLOPE, PLACED_MIDDLE = 16.0, 0.12
 SCORE_WEIGHT, NEIGHBOR_WEIGHT = 0.1, 0.3
 _LOWEST_SCORE = -4.0
 _GAP_SHARE = 0.25  # a verse that covers less of the distance is left to a star between verses
-GAP_GAIN = 0.2  # by which stars between verses must raise the sum of the verses' support
+GAP_GAIN, VERSE_GAIN = 0.2, 0.25  # by which stars must raise the sum of the verses' support, and one verse's
 _UNEVEN = 0.75  # of the median support; verses below it, or doubtful ones, make an alignment uneven
 _COVERED = 0.6  # of the recording, by a text that has no choice of its place
 _STAR_SECONDS = 1.0  # of an unreadable word, and of each of its characters, at most
@@ -138,6 +138,15 @@ def is_uneven(evidence: Sequence[Evidence | None]) -> bool:
 def _excess_seconds(word: Span) -> float:
     """How much longer an unreadable word lasts than its characters can: a digit may be read as several words."""
     return max(0.0, word.end - word.start - _STAR_SECONDS - _STAR_SECONDS * len(word.text))
+
+
+def is_better(new: Sequence[Evidence | None], old: Sequence[Evidence | None]) -> bool:
+    """Whether another alignment of the same verses has clearly more support: in sum, and for one verse at least.
+
+    Beside speech that the text lacks, one verse gains much; many small gains only move right boundaries.
+    """
+    gains = [one.support - other.support for one, other in zip(new, old) if one is not None and other is not None]
+    return bool(gains) and sum(gains) > GAP_GAIN and max(gains) > VERSE_GAIN
 
 
 def gap_cost(evidence: Sequence[Evidence | None]) -> float:
