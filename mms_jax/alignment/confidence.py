@@ -23,7 +23,9 @@ BELIEVED = 0.5  # confidence below which a verse is doubtful, and a chapter is n
 VERSE_SLOPE, VERSE_MIDDLE = 12.0, 0.17
 CHAPTER_SLOPE, CHAPTER_MIDDLE = 44.0, 0.032
 PLACED_SLOPE, PLACED_MIDDLE = 16.0, 0.12
-SCORE_WEIGHT, NEIGHBOR_WEIGHT = 0.1, 0.3
+SCORE_WEIGHT, NEIGHBOR_WEIGHT, RATE_WEIGHT = 0.1, 0.3, 0.25
+_USUAL_RATE = 0.3  # nats: a third faster or a quarter slower than the chapter
+_FEWEST_RATES = 4  # verses whose median tells the chapter's rate
 _LOWEST_SCORE = -4.0
 _GAP_SHARE = 0.25  # a verse that covers less of the distance is left to a star between verses
 GAP_GAIN, VERSE_GAIN = 0.2, 0.25  # by which stars must raise the sum of the verses' support, and one verse's
@@ -45,14 +47,16 @@ class Evidence:
       frames: of the stretch.
       score: of the verse, see Span.
       unexplained: the share of the stretch in which an unreadable word, such as digits, lasts longer than it can.
+      uneven: how far its speaking rate is from the chapter's, in nats beyond the usual.
     """
 
     own: float
     other: float
     free: float
     frames: int
-    score: float
-    unexplained: float
+    score: float = 0.0
+    unexplained: float = 0.0
+    uneven: float = 0.0
 
     @property
     def share(self) -> float:
@@ -61,8 +65,9 @@ class Evidence:
 
     @property
     def support(self) -> float:
-        """The share, lowered by a low score and by speech without text."""
-        return self.share + SCORE_WEIGHT * max(self.score, _LOWEST_SCORE) - self.unexplained
+        """The share, lowered by a low score, by speech without text, and by another speaking rate than its neighbors'."""
+        lowered = self.unexplained + RATE_WEIGHT * self.uneven
+        return self.share + SCORE_WEIGHT * max(self.score, _LOWEST_SCORE) - lowered
 
 
 def verse_evidence(
@@ -98,7 +103,22 @@ def verse_evidence(
             compared = dataclasses.replace(compared, score=verse.score or 0.0, unexplained=min(share, 1.0))
         found.append(compared)
         place += count
-    return found
+    uneven = _uneven_rates(verses, text)
+    return [each and dataclasses.replace(each, uneven=value) for each, value in zip(found, uneven)]
+
+
+def _uneven_rates(verses: Sequence[Verse], text: ChapterText) -> list[float]:
+    """How far each verse's speaking rate is from the median, in nats beyond what is usual; 0 where there are few verses."""
+    spoken = [
+        (number, sum(piece.last - piece.first + 1 for word in own.words if not word.star for piece in word.pieces))
+        for number, own in enumerate(text.verses)
+        if own.normalized and not any(word.star for word in own.words)
+    ]
+    rates = {n: math.log(max(count, 1) / max(verses[n].end - verses[n].start, FRAME_SECONDS)) for n, count in spoken}
+    if len(rates) < _FEWEST_RATES:
+        return [0.0] * len(verses)
+    median = float(np.median(list(rates.values())))
+    return [max(0.0, abs(rates.get(n, median) - median) - _USUAL_RATE) for n in range(len(verses))]
 
 
 def _compare(
@@ -126,7 +146,7 @@ def _compare(
             scores.append(score)
     if not scores:
         return None
-    return Evidence(float(own), float(np.mean(scores)), float(best[begin:end].sum()), end - begin, 0.0, 0.0)
+    return Evidence(float(own), float(np.mean(scores)), float(best[begin:end].sum()), end - begin)
 
 
 def is_uneven(evidence: Sequence[Evidence | None]) -> bool:
