@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
+from absl import logging
 
 from input_pipeline.corpora.storage import (
     SPLITS,
@@ -68,6 +69,8 @@ def read_table(table: pathlib.Path, language: str | None) -> list[Row]:
     Raises:
       CorpusError: no such file, a column is missing, or two rows have the same id; the message says which.
     """
+    if table.is_dir():
+        raise CorpusError(f"{table} is a folder; name the TSV file in it with --table")
     if not table.is_file():
         raise CorpusError(f"{table}: no such table; give the TSV file with --table")
     header, lines = read_rows(table)
@@ -89,6 +92,9 @@ def read_table(table: pathlib.Path, language: str | None) -> list[Row]:
         raise CorpusError(f"{table}: {len(doubled)} ids occur twice, as {doubled[0]!r}; make them different")
     if not rows:
         raise CorpusError(f"{table}: has no rows")
+    missing = [split for split in SPLITS if columns["split"] is None and split not in {row.split for row in rows}]
+    if missing:
+        logging.warning("no recording fell to %s; give the table a column split", " and ".join(missing))
     for split in sorted({row.split for row in rows}):
         if not re.fullmatch(r"\w+", split) or split == "all":
             raise CorpusError(f"{table}: {split!r} cannot name a split; use {', '.join(SPLITS)}")
@@ -178,6 +184,8 @@ class AudioFolder(tfds.core.GeneratorBasedBuilder):
             try:
                 if has_digits(text):
                     raise AudioError(f"{row.path}: digits in its transcript {row.text!r}; spell them as they are read")
+                if not row.path.exists():
+                    raise AudioError(f"{row.path}: no such file; paths in the table are relative to the table's folder")
                 waveform = read_audio(row.path)
             except AudioError as error:
                 rejections.add(str(error))

@@ -178,7 +178,10 @@ def open_corpus(name: str, split: str, data_dir: str | os.PathLike) -> Corpus:
     directory = corpus_directory(name, data_dir)
     builder = tfds.builder_from_directory(directory)
     if split not in builder.info.splits:
-        raise CorpusError(f"corpus {name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}")
+        raise CorpusError(
+            f"corpus {name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}; "
+            "choose one with --config.input.eval_corpora or --config.input.corpora"
+        )
     source = builder.as_data_source(split)
     synthetic = bool((builder.info.metadata or {}).get("synthetic"))
     return Corpus(f"{name}:{split}", source, _load_index(source, directory, split), synthetic)

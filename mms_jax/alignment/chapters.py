@@ -30,7 +30,7 @@ from mms_jax.decoding.timestamps import FRAME_SECONDS
 from mms_jax.errors import AlignmentError, AudioError
 from mms_jax.inference.recognizer import Recognizer, log_softmax
 from mms_jax.inference.windows import Progress, Recordings
-from mms_jax.text.languages import check_code
+from mms_jax.text.languages import ANY_LANGUAGE, check_code
 from mms_jax.text.mms_rules import TextRules
 from mms_jax.text.vocabulary import readable_symbols
 
@@ -108,8 +108,9 @@ def align_chapters(
       LanguageError: the model does not support one of the languages, or a code is none of ISO 639-3.
     """
     languages = [language] * len(recordings) if isinstance(language, str) else list(language)
-    for code in sorted(set(languages) - set(recognizer.languages)):
-        check_code(code)
+    if recognizer.languages == (ANY_LANGUAGE,):
+        for code in sorted(set(languages)):
+            check_code(code)
     spoken = [recognizer.own_name(language) for language in languages]
     symbols = {name: readable_symbols(recognizer.vocabulary, name) for name in sorted(set(spoken))}
     star = len(recognizer.vocabulary)

@@ -224,13 +224,13 @@ def placed_share(
 
     Returns:
       The share of the distance from the best other text, at its best place, to the free path on the own stretch; None
-      where the text covers most of the recording, and has no choice.
+      where the text covers most of the recording, and has enough verses to be compared with each other.
     """
     from mms_jax.alignment.viterbi_cpu import path_score
 
     known = [each for each in evidence if each is not None]
     covered = sum(each.frames for each in known)
-    if not known or covered > _COVERED * frames:
+    if not known or (covered > _COVERED * frames and len(known) >= _FEWEST_RATES):
         return None
     star = log_probs.shape[1] - 1
     readable = np.flatnonzero(labels != star)

@@ -63,7 +63,8 @@ def plot_alignment(
     top.set(xlim=(start, end))
     _draw_waveform(top, chapter, waveform, start, end)
     words = [(word.start, word.end) for verse in chapter.verses for word in verse.words]
-    _draw_path(bottom, scores, np.searchsorted(rows, symbols), start, words)
+    lettered = np.where(symbols == star, 0, symbols)  # a star is no label of a word
+    _draw_path(bottom, scores, np.searchsorted(rows, lettered), start, words)
     bottom.set_yticks(range(len(rows)), names, fontsize=7)
     bottom.set(xlabel="seconds", ylabel="symbol")
     figure.savefig(path, dpi=110)
@@ -113,7 +114,7 @@ def _draw_path(
     points = list(_runs(path))
     times = [start + FRAME_SECONDS * (begin + stop) / 2 for begin, stop in points]
     places = [path[begin] for begin, _ in points]
-    axis.plot(times, places, "o", markersize=3, color="0.6", label="word boundary or star")
+    axis.plot(times, places, "o", markersize=3, color="0.6", label="word boundary")
     labeled = False
     for (begin, end), color in zip(words, itertools.cycle(("tab:red", "tab:blue"))):
         inside = [place for place, time in enumerate(times) if begin - _INSET <= time <= end + _INSET]
@@ -123,7 +124,7 @@ def _draw_path(
             x, y = [times[place] for place in own], [places[place] for place in own]
             axis.plot(x, y, "o-", color=color, markersize=4, linewidth=1.0, label=label)
             labeled = True
-    axis.legend(loc="lower right", fontsize=8)
+    axis.legend(loc="lower right", fontsize=8, framealpha=0.6)
 
 
 def _runs(path: np.ndarray) -> Iterator[tuple[int, int]]:

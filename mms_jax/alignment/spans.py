@@ -13,6 +13,7 @@ from mms_jax.alignment.text import ChapterText, WordText
 from mms_jax.audio.levels import silences
 from mms_jax.decoding.timestamps import FRAME_SECONDS
 
+GAP_MARGIN = 0.15  # seconds that a clip keeps beside speech that the text lacks
 PAUSE_SECONDS = 0.2  # longer silences do not lie within a word
 
 
@@ -120,11 +121,11 @@ def verse_spans(text: ChapterText, path: FramePath) -> list[Verse]:
         cut_start, cut_end = (sum(meetings[place]) / 2 for place in (number, number + len(aligned)))
         # Speech between two verses belongs to neither.
         if (gap := _speech_at(text.separators[order], firsts, lasts, path)) is not None:
-            cut_start = (gap[1] + meetings[number][1]) / 2
+            cut_start = max(aligned[0].start - GAP_MARGIN, (cut_start + gap[0]) / 2)
         following = next((place for place in range(order + 1, len(text.verses)) if text.verses[place].words), None)
         after = None if following is None else text.separators[following]
         if (gap := _speech_at(after, firsts, lasts, path)) is not None:
-            cut_end = (meetings[number + len(aligned)][0] + gap[0]) / 2
+            cut_end = min(aligned[-1].end + GAP_MARGIN, (cut_end + gap[1]) / 2)
         cut_start, cut_end = min(cut_start, aligned[0].start), max(cut_end, aligned[-1].end)
         readable = bool(verse.normalized) and not any(word.star for word in verse.words)
         # All frames between the cuts, and those of its own symbols beyond them.

@@ -19,7 +19,6 @@ from mms_jax.cli.common import MODEL_HELP, audio_progress, load_recognizer
 from mms_jax.errors import AlignmentError, AudioError, InputError
 from mms_jax.files import read_json, write_text
 from mms_jax.inference.recognizer import Recognizer
-from mms_jax.text.languages import check_code
 from mms_jax.text.mms_rules import TextRules
 
 BY_FOLDER = "folder"  # --lang: each recording lies in a folder named by its language
@@ -102,8 +101,6 @@ def _check_arguments(arguments: argparse.Namespace, pairs: int) -> None:
         raise AlignmentError("--plot draws one recording; name it and its text")
     if pairs > 1 and arguments.format != "json" and not arguments.output_dir:
         raise AlignmentError(f"--format {arguments.format} of several recordings needs --output-dir")
-    if arguments.lang != BY_FOLDER:
-        check_code(arguments.lang)
 
 
 def _disbelief(pair: Pair, confidence: float | None, doubt: str) -> str:

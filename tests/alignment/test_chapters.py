@@ -207,7 +207,10 @@ def test_what_cannot_be_aligned_is_said_and_does_not_stop_the_others(greek, writ
         (5, AudioError, "none.wav: no such file"),
     ):
         assert isinstance(results[row], kind) and message in str(results[row])
-    for code, message in (("xyz", "'xyz' is no language code"), ("deu", "no language 'deu'")):
+    for code, message in (
+        ("swahili", r"no language 'swahili' in this model; you may mean swh"),
+        ("deu", "no language 'deu'"),
+    ):
         with pytest.raises(ValueError, match=message):
             list(align_chapters(greek, [good], [spoken.lines], code))
 
