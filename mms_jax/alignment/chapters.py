@@ -144,10 +144,19 @@ def align_logits(
     symbols = readable_symbols(recognizer.vocabulary, recognizer.own_name(language))
     star = len(recognizer.vocabulary)
     text = read_chapter_text(lines, language, symbols, star)
-    columns = np.unique([BLANK, *text.labels[text.labels != star]])
+    columns = _columns(text, star)
+    return _chapter(text, columns, star, _scores(logits, columns), levels, language, len(logits) * FRAME_SECONDS)
+
+
+def _columns(text: ChapterText, star: int) -> np.ndarray:
+    """The symbols whose scores are kept: the blank, and those of the text."""
+    return np.unique([BLANK, *text.labels[text.labels != star]])
+
+
+def _scores(logits: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """float32 (frames, columns + 1), log probabilities of some symbols; the last column is the best of all symbols."""
     scores = log_softmax(logits)
-    scores = np.concatenate([scores[:, columns], scores.max(axis=1, keepdims=True)], axis=1)
-    return _chapter(text, columns, star, scores, levels, language, len(logits) * FRAME_SECONDS)
+    return np.concatenate([scores[:, columns], scores.max(axis=1, keepdims=True)], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,12 +177,10 @@ def _align(
     recognizer: Recognizer, jobs: list[_Job], star: int, rate: int, progress: Progress | None
 ) -> Iterator[Chapter | AudioError | AlignmentError]:
     meters: dict[int, LevelMeter] = collections.defaultdict(LevelMeter)
-    # For each frame, the scores of the blank, of the text's symbols, and of the best of all symbols are stored.
-    columns = [np.unique([BLANK, *job.text.labels[job.text.labels != star]]) for job in jobs]
+    columns = [_columns(job.text, star) for job in jobs]
 
     def reduce(number: int, logits: np.ndarray) -> np.ndarray:
-        scores = log_softmax(logits)
-        return np.concatenate([scores[:, columns[number]], scores.max(axis=1, keepdims=True)], axis=1)
+        return _scores(logits, columns[number])
 
     def finish(number: int, pieces: list[np.ndarray], seconds: float) -> Chapter | AlignmentError:
         job, levels = jobs[number], meters.pop(number).levels()

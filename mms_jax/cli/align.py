@@ -16,6 +16,7 @@ from mms_jax.alignment.clips import write_clips
 from mms_jax.alignment.formats import format_chapter
 from mms_jax.alignment.pairs import Pair, find_pairs
 from mms_jax.cli.common import MODEL_HELP, audio_progress, load_recognizer
+from mms_jax.cli.outputs import check_folder
 from mms_jax.errors import AlignmentError, AudioError, InputError
 from mms_jax.files import read_json, write_text
 from mms_jax.inference.recognizer import Recognizer
@@ -95,8 +96,8 @@ def _check_arguments(arguments: argparse.Namespace, pairs: int) -> None:
         raise InputError(f"--plot {arguments.plot}: name a file .png, .pdf or .svg")
     if arguments.plot and not arguments.plot.absolute().parent.is_dir():
         raise InputError(f"--plot {arguments.plot}: there is no folder {arguments.plot.parent}")
-    if arguments.output_dir and arguments.output_dir.exists() and not arguments.output_dir.is_dir():
-        raise InputError(f"--output-dir {arguments.output_dir} is a file; name a folder")
+    if arguments.output_dir:
+        check_folder(arguments.output_dir)
     if pairs > 1 and arguments.plot:
         raise AlignmentError("--plot draws one recording; name it and its text")
     if pairs > 1 and arguments.format != "json" and not arguments.output_dir:

@@ -47,11 +47,10 @@ def output_files(
             print(f"replaced {results.replaced} older results in {folder}", file=sys.stderr)
 
 
-def make_folder(folder: pathlib.Path) -> None:
-    """Makes an --output-dir. Raises InputError where a file is in its place."""
+def check_folder(folder: pathlib.Path) -> None:
+    """Raises InputError where an --output-dir is a file."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"--output-dir {folder} is a file; name a folder, which is made if it does not exist")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 class _Results:
@@ -63,7 +62,8 @@ class _Results:
     """
 
     def __init__(self, folder: pathlib.Path, inputs: Sequence[AudioInput], suffix: str):
-        make_folder(folder)
+        check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._owners = _read_table(folder / TABLE)
         self._files = [stem.with_name(f"{stem.name}.{suffix}") for stem in distinct_stems(inputs)]

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mms_jax.audio.write import FORMATS, write_audio
+from mms_jax.cli.outputs import check_folder
 from mms_jax.errors import InputError, SpeechError
 from mms_jax.files import read_text
 from mms_jax.inference.load import load_voice
@@ -82,6 +83,7 @@ def _speak_lines(voice: Synthesizer, text: str, folder: pathlib.Path, settings: 
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise InputError("the text is empty; give some words")
+    check_folder(folder)
     replaced, others = _check_lines(folder, lines)
     folder.mkdir(parents=True, exist_ok=True)
     failed = False
