@@ -92,6 +92,12 @@ def training_data(
     plan = TrainingPlan(
         table, weights, batch_seconds=config.batch_seconds, rows_multiple=config.rows_multiple, seed=seed
     )
+    if (repeats := plan.repeats()) > 0.01:
+        logging.warning(
+            "%.0f %% of the rows repeat an utterance of their batch; lower config.input.batch_seconds, raise beta_corpus and "
+            "beta_language, or add speech",
+            100 * repeats,
+        )
     return plan, _decoder(table, corpora, needs, seed=seed, noise=config.noise)
 
 

@@ -99,23 +99,26 @@ class Decoder:
         if self._transcripts:
             out["labels"] = np.zeros((len(items), batch.labels), np.int32)
             out["label_lengths"] = np.zeros(len(items), np.int32)
+        first = rows.start or 0
         for row, item in enumerate(items):
             if item < 0:
                 continue
+            # By step and row, so that an utterance that occurs twice in a batch is cropped twice.
+            random = np.random.default_rng((self._seed, batch.step, first + row))
             try:
-                self._fill(out, row, int(item), batch)
+                self._fill(out, row, int(item), batch, random)
             except AudioError as error:
                 logging.warning("skipped: %s", error)
         return out
 
-    def _fill(self, out: Batch, row: int, item: int, batch: PlannedBatch) -> None:
+    def _fill(self, out: Batch, row: int, item: int, batch: PlannedBatch, random: np.random.Generator) -> None:
         name = f"corpus {self._table.corpus[item]} record {self._table.record[item]}"
         try:
             record = self._sources[self._table.corpus[item]][int(self._table.record[item])]
         except Exception as error:  # A damaged shard can raise any error of its reader.
             raise AudioError(f"{name}: cannot be read ({error}); prepare the corpus again") from error
         name = f"{as_text(record['id'])} ({name})"
-        waveform = self._waveform(record["audio"], name, item, batch)
+        waveform = self._waveform(record["audio"], name, batch.samples, random)
         if self._tokenizer is not None:
             out["language"][row] = self._tokenizer.language_index(as_text(record["language"]))
         if self._tokenizer is not None and self._transcripts:
@@ -131,18 +134,17 @@ class Decoder:
         out["lengths"][row] = len(waveform)
         out["counted"][row] = True
 
-    def _waveform(self, audio: bytes, name: str, item: int, batch: PlannedBatch) -> np.ndarray:
+    def _waveform(self, audio: bytes, name: str, samples: int, random: np.random.Generator) -> np.ndarray:
         waveform, rate = decode_flac(audio, name)
         waveform = resample(waveform, rate, SAMPLE_RATE)
         if not np.isfinite(waveform).all():
             raise AudioError(f"{name}: holds NaN or infinite samples; remove it from the corpus")
-        random = np.random.default_rng((self._seed, batch.step, item))
         if self._noise:
             low, high = self._noise
             waveform = add_noise(waveform, random.uniform(low, high), random.uniform(0.0, _STEEPEST), random)
         waveform = normalize_waveform(waveform, self._epsilon)
-        excess = len(waveform) - batch.samples
+        excess = len(waveform) - samples
         if excess > 0:
             start = random.integers(0, excess + 1)
-            waveform = waveform[start : start + batch.samples]
+            waveform = waveform[start : start + samples]
         return waveform

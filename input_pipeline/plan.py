@@ -1,8 +1,8 @@
 """The utterances of batch k: a pure function of the seed and k, the same on every host and after every restart.
 
-Utterances are grouped by corpus, language and length bucket. Corpora are drawn with p ~ (hours share)^beta_corpus, and
-languages within a corpus with p ~ (hours share)^beta_language (MMS, section 2.2). A batch has the length of one
-bucket, and as many rows as fit the configured seconds of audio, so that few shapes are compiled.
+Utterances are grouped by corpus, language and length bucket. Hours of corpora are heard in proportion to
+(hours share)^beta_corpus, and those of the languages within a corpus to (hours share)^beta_language (MMS, section 2.2). A
+batch has the length of one bucket, and as many rows as fit the configured seconds of audio, so that few shapes are compiled.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ class Table:
       language: str (utterances,).
       bucket: int (utterances,), the shortest bucket that holds it (or a crop of it).
       buckets: seconds of each bucket, ascending.
-      labels: int (buckets,), label positions that the longest transcript of the bucket needs.
+      labels: int (buckets,), label positions that the longest transcript of the bucket, or of a shorter one, needs.
       left_out: numbers of utterances that are not used, by reason.
     """
 
@@ -59,6 +59,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.record)
+
+    @property
+    def heard(self) -> np.ndarray:
+        """float (utterances,): the seconds that one draw of an utterance yields, which are less where it is cropped."""
+        return np.minimum(self.seconds, self.buckets[-1])
 
 
 def make_table(
@@ -119,7 +124,8 @@ def make_table(
         language=language[keep],
         bucket=bucket,
         buckets=tuple(buckets),
-        labels=np.asarray([-(-positions(length) // 8) * 8 for length in longest]),
+        # Batches of a bucket may be filled up with shorter utterances.
+        labels=np.maximum.accumulate([-(-positions(length) // 8) * 8 for length in longest]),
         left_out=left_out,
     )
 
@@ -136,12 +142,15 @@ def format_left_out(table: Table) -> str:
 def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) -> np.ndarray:
     """The relative frequency with which each utterance is drawn.
 
+    Within a corpus and language, utterances are heard in proportion to their length: one that is cropped is drawn as often
+    as it is longer than its crop.
+
     Args:
       table: the utterances.
       beta_corpus, beta_language: 1 keeps the natural shares, 0 makes all equal; MMS pretrains with 0.5 and 0.5.
 
     Returns:
-      float64 (utterances,), summing to 1. Within a corpus and language all utterances are equal.
+      float64 (utterances,), summing to 1.
     """
     weights = np.zeros(len(table))
     corpora = np.unique(table.corpus)
@@ -152,8 +161,8 @@ def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) 
         members = [inside & (table.language == language) for language in languages]
         hours = np.asarray([table.seconds[member].sum() for member in members])
         for member, language_share in zip(members, _tempered(hours, beta_language)):
-            # Shares are of hours, so that an utterance is drawn in proportion to its length.
-            weights[member] = corpus_share * language_share / table.seconds[member].sum()
+            draws = table.seconds[member] / table.heard[member]
+            weights[member] = corpus_share * language_share * draws / table.seconds[member].sum()
     return weights / weights.sum()
 
 
@@ -162,16 +171,26 @@ def _tempered(hours: np.ndarray, beta: float) -> np.ndarray:
     return shares / shares.sum()
 
 
+_MOST_PASSES = 64
+_MOST_DRAWS = 4_000_000  # of an epoch with several passes: it is held in memory
+_SHARE_ERROR = 0.01
+_JITTER = 20.0  # places by which the order of utterances by length is disturbed
+
+
 class TrainingPlan:
     """An endless sequence of batches.
 
-    An epoch draws about as many utterances as there are, by systematic sampling over a fresh permutation: an utterance
-    of weight w occurs floor(w n) or ceil(w n) times, so with natural shares each occurs once. Every epoch has the same
-    number of batches, so that batch k can be computed without those before it.
+    A pass draws about as many rows as the utterances have crops, by systematic sampling over a fresh order: an
+    utterance of weight w occurs floor(w n) or ceil(w n) times, so with natural shares each occurs once. An epoch is one
+    pass, or several, where that is needed to give each bucket a whole number of draws at less than 1 % from its share. Every
+    epoch has the same number of batches, so that batch k can be computed without those before it.
+
+    All rows of all batches hold speech: where the utterances of a bucket do not fill its last batch, shorter ones do.
 
     Attributes:
       table: the utterances.
-      batches: batches an epoch.
+      batches: batches of an epoch.
+      pass_batches: batches of a pass, rounded.
     """
 
     def __init__(self, table: Table, weights: np.ndarray, *, batch_seconds: float, rows_multiple: int, seed: int):
@@ -189,12 +208,12 @@ class TrainingPlan:
         self._seed = seed
         self._members = [np.flatnonzero(table.bucket == number) for number in range(len(table.buckets))]
         self._weights = [weights[members] for members in self._members]
-        self._rows = [
-            max(1, int(batch_seconds / seconds) // rows_multiple) * rows_multiple for seconds in table.buckets
-        ]
-        drawn = [weights_.sum() * len(table) for weights_ in self._weights]
-        self._counts = [max(1, round(n / rows)) if n > 0 else 0 for n, rows in zip(drawn, self._rows)]
-        self.batches = sum(self._counts)
+        rows = [max(1, int(batch_seconds / seconds) // rows_multiple) * rows_multiple for seconds in table.buckets]
+        draws_of_a_pass = np.sum(np.ceil(table.seconds / table.heard))
+        shares = np.asarray([part.sum() for part in self._weights])
+        passes, self._parts = _lay_out(shares, draws_of_a_pass, rows)
+        self.batches = len(self._parts)
+        self.pass_batches = max(1, round(self.batches / passes))
 
     def batch(self, step: int) -> PlannedBatch:
         """PlannedBatch number `step`, counted from 0; an epoch has `batches` of them."""
@@ -203,25 +222,111 @@ class TrainingPlan:
         table = self.table
         return PlannedBatch(step, int(table.buckets[bucket] * SAMPLE_RATE), int(table.labels[bucket]), items)
 
+    def repeats(self, most: int = 200) -> float:
+        """The share of rows that equal an earlier row of their batch: the same utterance, not cropped.
+
+        Args:
+          most: batches of the first epoch that are looked at.
+        """
+        rows = repeated = 0
+        for step in range(min(self.batches, most)):
+            batch = self.batch(step)
+            whole = batch.items[self.table.seconds[batch.items] * SAMPLE_RATE <= batch.samples]
+            rows += len(batch.items)
+            repeated += len(whole) - len(np.unique(whole))
+        return repeated / rows
+
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a plan lives as long as the program)
     def _epoch(self, epoch: int) -> list[tuple[int, np.ndarray]]:
         rng = np.random.default_rng((self._seed, epoch))
-        batches = []
-        for bucket, (members, weights, rows, count) in enumerate(
-            zip(self._members, self._weights, self._rows, self._counts)
-        ):
-            if count == 0:
+        dealt: list[list[np.ndarray]] = [[] for _ in self._parts]
+        for bucket, (members, weights) in enumerate(zip(self._members, self._weights)):
+            takers = [number for number, part in enumerate(self._parts) if bucket in part]
+            sizes = np.asarray([self._parts[number][bucket] for number in takers], int)
+            if not len(takers):
                 continue
-            order = rng.permutation(len(members))
+            order = self._order(members, rng)
             edges = np.cumsum(weights[order])
-            draws = (np.arange(rows * count) + rng.random()) / (rows * count) * edges[-1]
+            draws = (np.arange(sizes.sum()) + rng.random()) / sizes.sum() * edges[-1]
             items = members[order[np.minimum(np.searchsorted(edges, draws, side="right"), len(members) - 1)]]
-            batches += [(bucket, part) for part in rng.permutation(items).reshape(count, rows)]
+            # Draws of one utterance are neighbors here; dealt out like cards, they fall into different batches.
+            taker = np.repeat(np.arange(len(takers)), sizes)
+            card = np.concatenate([np.arange(size) for size in sizes])
+            turn = np.empty(len(items), int)
+            turn[np.lexsort((taker, card))] = np.arange(len(items))
+            for number, hand in zip(takers, np.split(items[turn], np.cumsum(sizes)[:-1])):
+                dealt[number].append(hand)
+        batches = [(max(part), rng.permutation(np.concatenate(hands))) for part, hands in zip(self._parts, dealt)]
         return [batches[position] for position in rng.permutation(len(batches))]
+
+    def _order(self, members: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A permutation by corpus, language and roughly by length, so that a systematic sample has the shares of each."""
+        table = self.table
+        language = np.unique(table.language[members], return_inverse=True)[1]
+        rank = np.argsort(np.argsort(table.seconds[members])) + rng.uniform(0.0, _JITTER, len(members))
+        return np.lexsort((rank, language, table.corpus[members]))
 
     def __reduce__(self):
         # The cache would travel to the worker processes otherwise.
         return _rebuild, (TrainingPlan, dict(self.__dict__))
+
+
+def _lay_out(shares: np.ndarray, draws: float, rows: list[int]) -> tuple[int, list[dict[int, int]]]:
+    """The batches of an epoch, each as {bucket: rows}; and the number of passes that the epoch makes.
+
+    Args:
+      shares: float (buckets,), of the draws.
+      draws: of one pass.
+      rows: of a batch of each bucket.
+    """
+    best: tuple[float, int, list[dict[int, int]]] | None = None
+    parts: list[dict[int, int]] = []
+    left = np.zeros(len(rows), int)  # draws that have no batch yet
+    for passes in range(1, _MOST_PASSES + 1):
+        if best is not None and passes * draws > _MOST_DRAWS:
+            break
+        before, after = (np.floor(shares * draws * number + 0.5) for number in (passes - 1, passes))
+        left += (after - before).astype(int)
+        if passes == 1:
+            left[(shares > 0) & (left == 0)] = 1
+        parts += _fill_batches(left, rows)
+        finished = parts + _last_batch(left, rows)
+        counts = np.asarray([sum(part.get(bucket, 0) for part in finished) for bucket in range(len(rows))])
+        error = float(np.max(np.abs(counts / counts.sum() / np.where(shares > 0, shares, 1) - 1)[shares > 0]))
+        if best is None or error < best[0]:
+            best = (error, passes, finished)
+        if error < _SHARE_ERROR:
+            break
+    assert best is not None
+    return best[1], best[2]
+
+
+def _fill_batches(left: np.ndarray, rows: list[int]) -> list[dict[int, int]]:
+    """Full batches from the longest bucket to the shortest; `left` keeps the draws that fill none.
+
+    The last batch of a bucket is filled up with draws from the next shorter ones.
+    """
+    parts = []
+    for bucket in range(len(rows) - 1, -1, -1):
+        while left[bucket] > 0 and left[: bucket + 1].sum() >= rows[bucket]:
+            part, free = {}, rows[bucket]
+            for source in range(bucket, -1, -1):
+                if taken := int(min(free, left[source])):
+                    part[source] = taken
+                    left[source] -= taken
+                    free -= taken
+            parts.append(part)
+    return parts
+
+
+def _last_batch(left: np.ndarray, rows: list[int]) -> list[dict[int, int]]:
+    """A batch of the draws that are left, filled up with more of the shortest among them; none if there are none."""
+    buckets = np.flatnonzero(left)
+    if not len(buckets):
+        return []
+    part = {int(bucket): int(left[bucket]) for bucket in buckets}
+    part[int(buckets[0])] += rows[buckets[-1]] - int(left.sum())
+    return [part]
 
 
 class EvaluationPlan:

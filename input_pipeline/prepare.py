@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from input_pipeline.corpora import aligned_chapters, asterisk, audio_folder, spoken_phrases, voice
+from input_pipeline.corpora import aligned_chapters, asterisk, audio_folder, spoken_phrases, unlabeled, voice
 from input_pipeline.corpora.storage import ErrorRate, open_splits
 from mms_jax.command import leave, run_command
 from mms_jax.errors import CorpusError
@@ -39,6 +39,7 @@ CORPORA: dict[str, ModuleType] = {
     "asterisk": asterisk,
     "audio_folder": audio_folder,
     "aligned_chapters": aligned_chapters,
+    "unlabeled": unlabeled,
     "voice": voice,
 }
 

@@ -73,10 +73,10 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     sharding.check_rows(config.input.rows_multiple, mesh)
     plan, decoder = training_data(config.input, corpora, task.needs, config.seed)
     check_frozen(config.optimizer.freeze, model.shapes())
-    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.batches, task.parts)
+    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.pass_batches, task.parts)
     claim_workdir(config, folder)
     hours = language_hours(corpora)
-    logging.info("%.2f hours in %d languages, %d batches an epoch", sum(hours.values()), len(hours), plan.batches)
+    logging.info("%.2f hours in %d languages, %d batches a pass", sum(hours.values()), len(hours), plan.pass_batches)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.set_mesh(mesh))

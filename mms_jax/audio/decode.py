@@ -64,7 +64,7 @@ def seconds_of(path: str) -> float | None:
             import av
 
             stream.seek(0)
-            container: Any = av.open(stream)
+            container: Any = av.open(stream, metadata_errors="ignore")
             with container:
                 return container.duration / av.time_base if container.duration else None
     except Exception:  # the reader names the fault when it gets there
@@ -99,7 +99,7 @@ def _by_ffmpeg(path: str, seconds: float) -> Blocks:
     av.logging.set_level(None)  # its notes name no file
     try:
         # A file object, since FFmpeg takes the name "09:30.m4a" for an address.
-        with open(path, "rb") as stream, av.open(stream) as container:
+        with open(path, "rb") as stream, av.open(stream, metadata_errors="ignore") as container:
             track = container.streams.best("audio")
             if track is None:
                 raise AudioError(f"{path}: holds no audio track; it is a picture, subtitles or a silent video")

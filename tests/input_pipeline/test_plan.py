@@ -65,6 +65,77 @@ def test_an_epoch_draws_every_utterance_about_once(seed, count):
             assert members.max() - members.min() <= 1
 
 
+def heard_hours(table, plan, epochs=1):
+    """Seconds of speech in the batches, without padding, by (corpus, language)."""
+    heard = {}
+    for step in range(epochs * plan.batches):
+        batch = plan.batch(step)
+        for item in batch.items:
+            group = (int(table.corpus[item]), str(table.language[item]))
+            heard[group] = heard.get(group, 0.0) + min(table.seconds[item], batch.samples / 16_000)
+    return heard
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    st.integers(1, 3),
+)
+def test_hours_heard_follow_the_tempered_shares(seed, beta_corpus, beta_language, multiple):
+    chapters = make_index({"swh": 40, "yor": 15}, seed=seed, shortest=30.0, longest=400.0)
+    verses = make_index({"swh": 700, "eng": 300}, seed=seed + 1, shortest=1.0, longest=14.0)
+    table = table_of(chapters, verses, crop=True, need_text=False, buckets=(4.0, 8.0, 20.0))
+    weights = sampling_weights(table, beta_corpus=beta_corpus, beta_language=beta_language)
+    plan = TrainingPlan(table, weights, batch_seconds=60.0, rows_multiple=multiple, seed=seed)
+    heard = heard_hours(table, plan)
+    hours = {group: table.seconds[(table.corpus == group[0]) & (table.language == group[1])].sum() for group in heard}
+    corpora = {number: sum(hours[group] for group in hours if group[0] == number) for number in (0, 1)}
+
+    def tempered(values, beta):
+        powers = {name: value**beta for name, value in values.items()}
+        return {name: power / sum(powers.values()) for name, power in powers.items()}
+
+    of_corpora = tempered(corpora, beta_corpus)
+    for number in (0, 1):
+        of_languages = tempered({group: hours[group] for group in hours if group[0] == number}, beta_language)
+        for group, share in of_languages.items():
+            assert heard[group] / sum(heard.values()) == pytest.approx(share * of_corpora[number], rel=0.02)
+
+
+def test_one_long_clip_among_short_ones_fills_no_batch_alone():
+    short = make_index({"eng": 3000}, longest=3.0)
+    index = Index(np.append(short.seconds, np.float32(18.0)), np.append(short.language, "eng"),
+                  np.append(short.characters, np.int32(100)), {})  # fmt: skip
+    table = table_of(index, buckets=(3.0, 6.0, 20.0))
+    plan = natural_plan(table, batch_seconds=1200.0)
+    long_batches = [b for b in map(plan.batch, range(plan.batches)) if b.samples == 20 * 16_000]
+    for batch in long_batches:
+        assert len(np.unique(batch.items)) == len(batch.items) == 60
+        assert batch.labels >= table.labels.max()
+    assert plan.repeats() == 0.0
+
+
+def test_a_corpus_smaller_than_a_batch_repeats_and_says_so():
+    table = table_of(make_index({"eng": 4}, longest=2.5))
+    plan = natural_plan(table, batch_seconds=30.0)
+    assert len(plan.batch(0).items) == 10
+    assert plan.repeats() == pytest.approx(0.6)
+
+
+def test_one_recording_and_extreme_imbalance():
+    alone = table_of(make_index({"eng": 1}, longest=2.5))
+    assert set(natural_plan(alone).batch(0).items) == {0}
+    index = make_index({"eng": 1, "swh": 100_000}, shortest=2.0, longest=2.0001)
+    table = table_of(index)
+    weights = sampling_weights(table, beta_corpus=0.5, beta_language=0.5)
+    plan = TrainingPlan(table, weights, batch_seconds=30.0, rows_multiple=1, seed=0)
+    items = np.concatenate([plan.batch(step).items for step in range(plan.batches)])
+    share = 1 / (1 + 100_000**0.5)
+    assert np.mean(table.language[items] == "eng") == pytest.approx(share, rel=0.02)
+
+
 def test_temperature_raises_rare_languages_and_small_corpora():
     big, small = make_index({"eng": 900, "swh": 100}), make_index({"yor": 100}, seed=1)
     table = table_of(big, small)

@@ -110,6 +110,30 @@ class Wav2Vec2ForPretraining(nnx.Module):
         )
 
 
+class Wav2Vec2ForClusters(nnx.Module):
+    """Predicts the clusters of masked frames from their context (Hsu et al. 2021).
+
+    Attributes:
+      centers: float32 (clusters, width), of the targets; part of the model, so that a run resumes with the same. They have
+        no gradient.
+    """
+
+    def __init__(self, config: Wav2Vec2Config, centers: np.ndarray, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
+        self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
+        self.head = linear(config.hidden, len(centers), ("embed", None), dtype=jnp.float32, rngs=rngs)
+        self.centers = nnx.Param(jnp.asarray(centers))
+
+    def __call__(
+        self, waveforms: Array, lengths: Array, *, masking: Masking, key: Array, train: bool = True
+    ) -> tuple[Array, Array]:
+        """Waveforms and lengths as in Wav2Vec2 -> logits (batch, frames, clusters) and masked, bool (batch, frames)."""
+        mask_key, dropout_key = jax.random.split(key)
+        encoded = self.backbone(
+            waveforms, lengths, masking=masking, mask_key=mask_key, key=dropout_key if train else None
+        )
+        return self.head(encoded.context.astype(jnp.float32)), encoded.masked
+
+
 class Wav2Vec2ForCTC(nnx.Module):
     """Scores every symbol of a vocabulary at every frame."""
 

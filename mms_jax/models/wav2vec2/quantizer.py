@@ -40,7 +40,9 @@ class GumbelQuantizer(nnx.Module):
         choices = config.codebooks * config.codes
         self.logits = linear(config.conv_dims[-1], choices, (None, None), dtype=jnp.float32, rngs=rngs, std=1.0)
         width = config.quantized // config.codebooks
-        self.codebook = nnx.Param(jax.random.uniform(rngs.params(), (config.codebooks, config.codes, width)))
+        # fairseq draws from [0, 1), where different codewords point in nearly the same direction (mean cosine 0.75).
+        codebook = jax.random.uniform(rngs.params(), (config.codebooks, config.codes, width), minval=-1.0)
+        self.codebook = nnx.Param(codebook)
 
     def __call__(self, features: Array, temperature: Array | float = 1.0, key: Array | None = None) -> Quantized:
         """Quantizes.

@@ -49,8 +49,7 @@ def contrastive_loss(
     similarity = jnp.einsum("bmd,bnd->bmn", _unit(predicted), _unit(target)) / temperature
     positive = jnp.diagonal(similarity, axis1=1, axis2=2)
     negative = jnp.take_along_axis(similarity, negatives, axis=2)
-    same = jnp.all(codes[:, :, None, :] == codes[:, None, :, :], axis=-1)
-    duplicate = jnp.take_along_axis(same, negatives, axis=2)
+    duplicate = jnp.take_along_axis(_equal_codes(codes), negatives, axis=2)
     negative = jnp.where(duplicate, -jnp.inf, negative)
 
     logits = jnp.concatenate([positive[:, :, None], negative], axis=2)
@@ -63,6 +62,27 @@ def contrastive_loss(
         Weighted(jnp.sum(jnp.where(counted, frame_loss, 0.0)), weight),
         Weighted(jnp.sum(counted & correct).astype(jnp.float32), weight),
     )
+
+
+def chance_accuracy(codes: Array, negatives: Array, valid: Array) -> Weighted:
+    """The accuracy of a guess: the mean of 1 / (1 + d), for d different targets among a frame's distractors.
+
+    Distractors are drawn with replacement, frames with equal codes have equal targets, and those with the frame's own
+    codes are excluded. Therefore d is far below the number of distractors where few codes are in use.
+
+    Args:
+      codes: int (batch, masked, codebooks).
+      negatives: int (batch, masked, count), positions along `masked`.
+      valid: bool (batch, masked).
+    """
+    # A target is named by the first frame of the row that has it.
+    identity = jnp.argmax(_equal_codes(codes), axis=2)
+    drawn = jax.vmap(lambda names, positions: names[positions])(identity, negatives)
+    ordered = jnp.sort(jnp.where(drawn == identity[:, :, None], -1, drawn), axis=2)
+    new = jnp.diff(ordered, axis=2, prepend=-1) > 0
+    different = jnp.sum(new, axis=2)
+    counted = valid & (jnp.sum(valid, axis=1, keepdims=True) > 1)
+    return Weighted(jnp.sum(jnp.where(counted, 1.0 / (1.0 + different), 0.0)), jnp.sum(counted).astype(jnp.float32))
 
 
 def code_perplexity(logits: Array, valid: Array) -> Array:
@@ -95,6 +115,11 @@ def feature_penalty(extracted: Array, frame_mask: Array) -> Weighted:
     """
     energy = jnp.mean(extracted.astype(jnp.float32) ** 2, axis=-1)
     return Weighted(jnp.sum(jnp.where(frame_mask, energy, 0.0)), jnp.sum(frame_mask).astype(jnp.float32))
+
+
+def _equal_codes(codes: Array) -> Array:
+    """bool (batch, masked, masked): whether two frames have the same codes, (batch, masked, codebooks)."""
+    return jnp.all(codes[:, :, None, :] == codes[:, None, :, :], axis=-1)
 
 
 def _unit(x: Array) -> Array:

@@ -20,6 +20,7 @@ from mms_jax.models.wav2vec2.quantizer import gumbel_temperature
 from mms_jax.tasks.backbone import backbone_geometry
 from mms_jax.tasks.base import Evaluation, Task
 from mms_jax.tasks.gradient_update import gradient_update
+from mms_jax.tasks.masked_evaluation import make_evaluation
 from mms_jax.tasks.pretrain import config as defaults
 from mms_jax.tasks.pretrain import loss as losses
 from mms_jax.tasks.pretrain import metrics
@@ -114,6 +115,7 @@ class PretrainTask(Task):
             {
                 "contrastive": contrastive,
                 "accuracy": accuracy,
+                "chance": losses.chance_accuracy(codes, negatives, out.valid),
                 "diversity": diversity,
                 "feature_penalty": penalty,
                 "code_perplexity": Weighted(perplexity, jnp.ones(())),
@@ -121,5 +123,5 @@ class PretrainTask(Task):
         )
 
     def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
-        """See Task: accuracy and loss over all masked frames, see `metrics.make_evaluation`."""
-        return metrics.make_evaluation(self.loss, model, gathered)
+        """See Task: accuracy and loss over all masked frames."""
+        return make_evaluation(self.loss, model, gathered, metrics.FIGURES)

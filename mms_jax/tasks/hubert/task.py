@@ -1,0 +1,123 @@
+"""Masked prediction of clusters as a task: HuBERT's first round (Hsu et al. 2021). It is not the objective of MMS.
+
+The targets of wav2vec 2.0 are learned, and a small budget ends before they are worth predicting. Clusters of cepstra are
+there from the first step.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+from ml_collections import ConfigDict
+
+from input_pipeline.corpora.storage import Corpus
+from input_pipeline.dataset import DataNeeds, training_data
+from input_pipeline.decode import Batch
+from mms_jax.models.description import ENCODER, Description
+from mms_jax.models.functional import FunctionalModel
+from mms_jax.models.layers import compute_dtype
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.models.wav2vec2.heads import Wav2Vec2ForClusters
+from mms_jax.models.wav2vec2.masking import Masking
+from mms_jax.tasks.backbone import backbone_geometry
+from mms_jax.tasks.base import Evaluation, Task
+from mms_jax.tasks.gradient_update import gradient_update
+from mms_jax.tasks.hubert import config as defaults
+from mms_jax.tasks.hubert import metrics
+from mms_jax.tasks.hubert.loss import chance_accuracy, masked_cross_entropy
+from mms_jax.tasks.hubert.targets import WIDTH, cepstra, fit_centers, nearest
+from mms_jax.tasks.masked_evaluation import make_evaluation
+from mms_jax.tasks.weighted import Loss
+
+Array = jax.Array
+
+
+class HubertTask(Task):
+    """Prediction of the cluster of masked frames."""
+
+    name = "hubert"
+    kind = ENCODER
+    default_config = staticmethod(defaults.default_config)
+    format_result = staticmethod(metrics.format_table)
+    update = gradient_update
+
+    def __init__(self, config: ConfigDict, model: Wav2Vec2Config, centers: np.ndarray):
+        """Stores the settings of the loss.
+
+        Args:
+          config: the experiment.
+          model: the geometry.
+          centers: float32 (clusters, width), of the targets.
+        """
+        self.model, self.centers = model, centers
+        self.dtype = compute_dtype(config.compute_dtype)
+        self.masking = Masking(**config.masking)
+        self.needs = _needs(model)
+
+    @classmethod
+    def check_config(cls, config: ConfigDict) -> None:
+        """See Task."""
+        compute_dtype(config.compute_dtype)
+        backbone_geometry(config)
+
+    @classmethod
+    def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "HubertTask":
+        """See Task. The centers are fitted to speech from the corpora."""
+        model = backbone_geometry(config)
+        frames = _sample_frames(config, corpora, model)
+        return cls(config, model, fit_centers(frames, config.hubert.clusters, config.seed))
+
+    @classmethod
+    def from_description(cls, config: ConfigDict, description: Description) -> "HubertTask":
+        """See Task."""
+        centers = np.zeros((config.hubert.clusters, WIDTH), np.float32)  # the checkpoint's take their place
+        return cls(config, Wav2Vec2Config.from_json(description["model"]), centers)
+
+    def build(self, key: Array) -> Wav2Vec2ForClusters:
+        """See Task."""
+        return Wav2Vec2ForClusters(self.model, self.centers, dtype=self.dtype, rngs=nnx.Rngs(params=key))
+
+    def describe(self) -> Description:
+        """See Task."""
+        return {"kind": self.kind, "model": self.model.to_json()}
+
+    def loss(self, module: Wav2Vec2ForClusters, batch: Batch, key: Array, step: Array, *, train: bool = True) -> Loss:
+        """Cross-entropy, a mean over masked frames.
+
+        Args:
+          module: from `build`.
+          batch: waveforms (rows, samples) and lengths (rows,).
+          key: randomness of this step.
+          step: unused.
+          train: False for evaluation: no dropout, but the same masking.
+        """
+        del step
+        waveforms, lengths = batch["waveforms"], batch["lengths"]
+        targets = nearest(cepstra(waveforms, lengths, self.model), jax.lax.stop_gradient(module.centers[...]))
+        logits, masked = module(waveforms, lengths, masking=self.masking, key=key, train=train)
+        total, accuracy = masked_cross_entropy(logits, targets, masked)
+        chance = chance_accuracy(targets, masked, len(self.centers))
+        return Loss(total, {"cross_entropy": total, "accuracy": accuracy, "chance": chance})
+
+    def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
+        """See Task: accuracy and loss over all masked frames."""
+        return make_evaluation(self.loss, model, gathered, metrics.FIGURES)
+
+
+def _needs(model: Wav2Vec2Config) -> DataNeeds:
+    return DataNeeds(crop=True, waveform_epsilon=model.waveform_epsilon)
+
+
+def _sample_frames(config: ConfigDict, corpora: Sequence[Corpus], model: Wav2Vec2Config) -> np.ndarray:
+    """Cepstra of the first `cluster_minutes` that the run hears, float32 (frames, width)."""
+    plan, decoder = training_data(config.input, corpora, _needs(model), config.seed)
+    heard, found, step = 0.0, [], 0
+    compute = jax.jit(lambda waveforms, lengths: cepstra(waveforms, lengths, model))
+    while heard < 60.0 * config.hubert.cluster_minutes and step < plan.batches:
+        batch = decoder(plan.batch(step))
+        features = np.asarray(compute(batch["waveforms"], batch["lengths"]))
+        found += [row[:frames] for row, frames in zip(features, model.frames(batch["lengths"]))]
+        heard += float(batch["lengths"].sum()) / 16_000
+        step += 1
+    return np.concatenate(found)
