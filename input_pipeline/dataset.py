@@ -26,6 +26,7 @@ class DataNeeds:
       transcripts: whether batches hold labels, where there is a tokenizer; utterances without transcript are then left
         out. False for tasks that need no more than the language.
       crop: whether recordings longer than the last bucket are cropped in training; otherwise they are left out.
+      speakers: names by number, where batches hold the speaker of each row; () where they do not.
       waveform_epsilon: added to the variance when waveforms are normalized; None leaves them as they were recorded. It
         equals the model's, so that training, evaluation and inference normalize in the same way.
     """
@@ -33,6 +34,7 @@ class DataNeeds:
     tokenizer: Tokenizer | None = None
     transcripts: bool = True
     crop: bool = False
+    speakers: tuple[str, ...] = ()
     waveform_epsilon: float | None = None
 
     @property
@@ -65,6 +67,11 @@ def corpus_alphabets(corpora: Sequence[Corpus]) -> dict[str, str]:
     return alphabets
 
 
+def corpus_speakers(corpora: Sequence[Corpus]) -> list[str]:
+    """The speakers of all corpora, sorted. The same name in two corpora is the same speaker."""
+    return sorted({str(speaker) for corpus in corpora for speaker in np.unique(corpus.index.speaker)})
+
+
 def training_data(
     config: ConfigDict, corpora: Sequence[Corpus], needs: DataNeeds, seed: int
 ) -> tuple[TrainingPlan, Decoder]:
@@ -94,8 +101,8 @@ def training_data(
     )
     if (repeats := plan.repeats()) > 0.01:
         logging.warning(
-            "%.0f %% of the rows repeat an utterance of their batch; lower config.input.batch_seconds, raise beta_corpus and "
-            "beta_language, or add speech",
+            "%.0f %% of the rows repeat an utterance of their batch; lower config.input.batch_seconds, raise "
+            "beta_corpus and beta_language, or add speech",
             100 * repeats,
         )
     return plan, _decoder(table, corpora, needs, seed=seed, noise=config.noise)
@@ -135,6 +142,7 @@ def _decoder(
         needs.tokenizer,
         transcripts=needs.labels is not None,
         epsilon=needs.waveform_epsilon,
+        speakers=needs.speakers,
         seed=seed,
         noise=noise,
     )

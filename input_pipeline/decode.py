@@ -30,6 +30,7 @@ class Batch(TypedDict):
     item: int32 (rows,), positions in the plan's table; -1 for padding.
     counted: bool (rows,), False for padding and for recordings that could not be decoded.
     language: int32 (rows,), position in the tokenizer's languages. Only with a tokenizer.
+    speaker: int32 (rows,), number of the speaker. Only for voices with several.
     labels: int32 (rows, labels), zero-padded; label_lengths: int32 (rows,). Only where transcripts are needed.
     """
 
@@ -40,6 +41,7 @@ class Batch(TypedDict):
     language: NotRequired[Array]
     labels: NotRequired[Array]
     label_lengths: NotRequired[Array]
+    speaker: NotRequired[Array]
 
 
 class Decoder:
@@ -59,6 +61,7 @@ class Decoder:
         epsilon: float | None,
         seed: int,
         noise: Sequence[float] = (),
+        speakers: Sequence[str] = (),
     ):
         """Stores the settings.
 
@@ -70,6 +73,7 @@ class Decoder:
           epsilon: of the normalization of waveforms; None leaves them as they were recorded.
           seed: of the crops and the noise.
           noise: (low, high), between which the signal-to-noise ratio in dB is drawn for each row; () for no noise.
+          speakers: names by number; () where batches hold no speakers.
 
         Raises:
           ConfigError: `noise` does not hold two numbers, or low is above high.
@@ -84,6 +88,7 @@ class Decoder:
         self._epsilon = epsilon
         self._seed = seed
         self._noise = tuple(noise)
+        self._speakers = {name: number for number, name in enumerate(speakers)}
 
     def __call__(self, batch: PlannedBatch, rows: slice = slice(None)) -> Batch:
         """Decodes some rows of a planned batch: those of this process."""
@@ -96,6 +101,8 @@ class Decoder:
         }
         if self._tokenizer is not None:
             out["language"] = np.zeros(len(items), np.int32)
+        if self._speakers:
+            out["speaker"] = np.zeros(len(items), np.int32)
         if self._transcripts:
             out["labels"] = np.zeros((len(items), batch.labels), np.int32)
             out["label_lengths"] = np.zeros(len(items), np.int32)
@@ -121,6 +128,11 @@ class Decoder:
         waveform = self._waveform(record["audio"], name, batch.samples, random)
         if self._tokenizer is not None:
             out["language"][row] = self._tokenizer.language_index(as_text(record["language"]))
+        if self._speakers:
+            speaker = as_text(record["speaker"])
+            if speaker not in self._speakers:
+                raise AudioError(f"{name}: its speaker {speaker!r} is none of the voice's: {', '.join(self._speakers)}")
+            out["speaker"][row] = self._speakers[speaker]
         if self._tokenizer is not None and self._transcripts:
             text = normalize(as_text(record["text"]), as_text(record["language"]))
             labels = self._tokenizer.encode(text, as_text(record["language"]))

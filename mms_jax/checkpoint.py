@@ -5,6 +5,9 @@ WORKDIR/checkpoints/STEP holds three entries:
   params  the parameters, a dict of arrays; inference loads these and no other arrays
   train   optimizer state and step, for resuming. Randomness and data order are functions of the step.
   model   JSON: kind, task, geometry, vocabulary, languages; enough to rebuild the model
+
+WORKDIR/best/checkpoints/STEP holds the entries params and model of the best step on the dev corpora, which is named
+WORKDIR@best.
 """
 
 import contextlib
@@ -27,6 +30,7 @@ from mms_jax.models.description import Description, upgraded
 
 PyTree = Any
 FOLDER = "checkpoints"
+BEST = "best"
 
 
 class Checkpoints:
@@ -150,6 +154,37 @@ class Checkpoints:
             ) from error
 
 
+class BestCheckpoint:
+    """The best checkpoint of a run, for inference only: parameters and description."""
+
+    def __init__(self, workdir: pathlib.Path):
+        """WORKDIR/best; it is made with the first checkpoint."""
+        self._folder = workdir.expanduser().resolve() / BEST / FOLDER
+
+    def scores(self) -> dict[str, Any] | None:
+        """The scores of the checkpoint that is there; None for none."""
+        for folder in _candidates(self._folder.parent):
+            with contextlib.suppress(Exception):  # a damaged one is replaced by the next that is good
+                return ocp.load_checkpointables(folder, {"model": None})["model"]["evaluation"]
+        return None
+
+    def save(self, step: int, params: PyTree, description: Description) -> None:
+        """Saves a step, then removes the one before. All processes of a job call this."""
+        _quiet_orbax()
+        target = self._folder / str(step)
+        if jax.process_index() == 0:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            ocp.save_checkpointables(target, {"params": params, "model": description}, overwrite=True)
+        except Exception as error:
+            reason = "the disk is full" if _is_full_disk(error) else _first_line(error)
+            raise CheckpointError(f"the best step {step} could not be saved in {self._folder}: {reason}") from error
+        if jax.process_index() == 0:
+            for older in _candidates(self._folder.parent):
+                if older != target:
+                    shutil.rmtree(older, ignore_errors=True)
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class StoredModel:
     """The part of a checkpoint that inference needs.
@@ -173,14 +208,20 @@ def load_model(path: str | os.PathLike) -> StoredModel:
     """Loads the entries of a checkpoint that inference needs.
 
     Args:
-      path: a run's folder (its newest readable checkpoint is taken), or one checkpoint's folder.
+      path: a run's folder (its newest readable checkpoint is taken), WORKDIR@best, or one checkpoint's folder.
 
     Raises:
       CheckpointError: no checkpoint there, or none that can be read.
     """
     _quiet_orbax()
     failures = []
-    for folder in _candidates(pathlib.Path(path).expanduser().resolve()):
+    place = checkpoint_folder(path)
+    if is_best(path) and not place.exists():
+        raise CheckpointError(
+            f"{path}: this run keeps no best checkpoint; train it with --config.checkpoint.best=cer (or another figure of "
+            f"its evaluation), or give {str(path).removesuffix('@' + BEST)} for its newest"
+        )
+    for folder in _candidates(place.resolve()):
         try:
             shapes = ocp.checkpointables_metadata(folder).metadata["params"]
             wanted = {"model": None, "params": jax.tree.map(_on_first_device, shapes)}
@@ -194,6 +235,17 @@ def load_model(path: str | os.PathLike) -> StoredModel:
         f"no readable checkpoint in {path}; give the --workdir of a run of mms_jax.train"
         + "".join(f"\n  {failure}" for failure in failures)
     )
+
+
+def is_best(path: str | os.PathLike) -> bool:
+    """Whether a path names the best checkpoint of a run, WORKDIR@best."""
+    return str(path).rstrip("/").endswith("@" + BEST)
+
+
+def checkpoint_folder(path: str | os.PathLike) -> pathlib.Path:
+    """The folder that a path names; WORKDIR/best for WORKDIR@best."""
+    text = str(path).rstrip("/")
+    return pathlib.Path(text.removesuffix("@" + BEST) + f"/{BEST}" if is_best(text) else path).expanduser()
 
 
 def _with_evaluation(description: Description, folder: pathlib.Path, step: int) -> Description:

@@ -39,21 +39,24 @@ def default_config(task: str | None = None) -> ConfigDict:
 def _common_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
-    config.total_steps = 1000  # batches
+    config.total_steps = 1000  # updates, each with one batch
     config.compute_dtype = "float32"  # "bfloat16" on accelerators; parameters and losses stay float32
     config.init_from = ""  # any model that mms_jax.load takes; ignored once this run has a checkpoint
 
     config.input = ConfigDict()
     config.input.data_dir = "data"
     config.input.corpora = ("spoken_phrases/verses:train",)  # NAME:SPLIT
-    config.input.eval_corpora = ("spoken_phrases/verses:test",)
+    config.input.dev_corpora = ("spoken_phrases/verses:validation",)  # scored during training, see eval_every
+    config.input.eval_corpora = ("spoken_phrases/verses:test",)  # scored by mms_jax.evaluate, and never before
     config.input.beta_corpus = 0.5
     config.input.beta_language = 0.5
     config.input.bucket_seconds = (4.0, 8.0, 12.0, 16.0, 20.0)
     config.input.min_seconds = 0.5
     config.input.max_characters = 0  # longer transcripts are left out; 0: no limit
     config.input.batch_seconds = 160.0  # audio in a global batch, padding included
-    config.input.rows_multiple = 1  # divides the rows of a batch; a multiple of the mesh's data * fsdp
+    config.input.rows_multiple = (
+        1  # divides the rows of a batch; a multiple of data * fsdp of the mesh, and of accumulate
+    )
     config.input.noise = ()  # (low, high): signal-to-noise ratio in dB of noise that is added in training; (): none
     config.input.workers = 0  # decoding processes; 0 decodes in threads
     config.input.prefetch = 4  # batches
@@ -67,7 +70,7 @@ def _common_config() -> ConfigDict:
     config.optimizer.eps = 1e-6
     config.optimizer.weight_decay = 0.0
     config.optimizer.clip_norm = 0.0  # 0: no clipping
-    config.optimizer.accumulate = 1  # batches per update
+    config.optimizer.accumulate = 1  # parts in which a batch is computed, one after another, to save memory
     config.optimizer.schedule = "tri_stage"  # or "polynomial", "constant", "epochs"
     config.optimizer.warmup = 0.1  # share of the updates
     config.optimizer.hold = 0.4  # tri_stage: share of the updates
@@ -81,11 +84,15 @@ def _common_config() -> ConfigDict:
     config.mesh.tensor = 1
 
     config.log_every = 20
-    config.eval_every = 0  # steps; 0 evaluates only when asked
+    config.eval_every = 0  # steps from one evaluation on the dev corpora to the next; 0: none
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 500
     config.checkpoint.keep = 2
     config.checkpoint.keep_every = 0  # checkpoints at multiples of this step are kept for good; 0: none
+    config.checkpoint.best = (
+        ""  # a figure of the evaluation on the dev corpora, such as "cer": the best is kept as WORKDIR@best
+    )
+    config.checkpoint.best_mode = "min"  # or "max"
     config.profile = ConfigDict()
     config.profile.start = 0  # first step of a profile written to WORKDIR/profile; 0: none
     config.profile.steps = 3
@@ -94,8 +101,9 @@ def _common_config() -> ConfigDict:
 
 
 # Keys that may change when a run resumes: none of them affects the parameters that it will reach.
-_FREE_KEYS = ("input.workers", "input.prefetch", "input.data_dir", "input.eval_corpora", "input.max_bad_share", "mesh",
-              "log_every", "eval_every", "checkpoint", "profile", "distributed", "init_from")  # fmt: skip
+_FREE_KEYS = ("input.workers", "input.prefetch", "input.data_dir", "input.dev_corpora", "input.eval_corpora",
+              "input.max_bad_share", "mesh", "log_every", "eval_every", "checkpoint", "profile", "distributed",
+              "init_from")  # fmt: skip
 
 
 # Keys that must be at least this; a key that a task lacks is passed over.
@@ -144,7 +152,7 @@ def _check_values(leaves: Mapping[str, Any]) -> None:
     for name, limit in _BELOW.items():
         if leaves[name] >= limit:
             raise ConfigError(f"config.{name}={leaves[name]!r} must be below {limit}")
-    for name in ("input.corpora", "input.eval_corpora"):
+    for name in ("input.corpora", "input.dev_corpora", "input.eval_corpora"):
         if not isinstance(leaves[name], tuple | list) or not all(isinstance(one, str) for one in leaves[name]):
             raise ConfigError(f"config.{name}={leaves[name]!r} must be a tuple of names, as in ('NAME:train',)")
     for name in ("input.corpora", "input.bucket_seconds"):
@@ -163,7 +171,7 @@ def _version_0_1_config() -> ConfigDict:
             if section not in config:
                 config[section] = ConfigDict()
             if key not in config[section]:
-                config[section][key] = value
+                config[section][key] = task.older_values.get(name, value)
     return config.lock()
 
 
@@ -199,7 +207,7 @@ def differing_keys(config: ConfigDict, stored: Mapping[str, Any]) -> dict[str, t
     task = find_task(config.task)
     ours = json.loads(json.dumps(flatten_config(config)))
     defaults = json.loads(json.dumps(flatten_config(default_config(config.task))))
-    theirs = defaults | _renamed(stored, task)
+    theirs = defaults | (task.older_values if stored.get("init_from") else {}) | _renamed(stored, task)
     free = (*_FREE_KEYS, *task.free_keys)
     fixed = [name for name in sorted(ours) if not any(name == key or name.startswith(key + ".") for key in free)]
     return {name: (theirs.get(name), ours[name]) for name in fixed if theirs.get(name) != ours[name]}
@@ -211,7 +219,7 @@ def _renamed(stored: Mapping[str, Any], task: type[Task]) -> dict[str, Any]:
     for old, new in task.renamed_keys.items():
         if old in found:
             found[new] = found.pop(old)
-    for key in ("input.corpora", "input.eval_corpora"):
+    for key in ("input.corpora", "input.dev_corpora", "input.eval_corpora"):
         names = [name.partition(":") for name in found.get(key, ())]
         found[key] = [_RENAMED_CORPORA.get(name, name) + colon + split for name, colon, split in names]
     return found

@@ -1,8 +1,9 @@
 """Scores a checkpoint: python -m mms_jax.evaluate --config=NAME --workdir=DIR
 
-Restores the newest checkpoint below DIR, runs it over `config.input.eval_corpora`, prints a table and writes
-DIR/evaluation.json. The task determines the figures: error rates by language for recognizers, the accuracy of
-masked prediction for pretrained models, distances from recordings for voices.
+Restores the newest checkpoint below DIR (with --workdir=DIR@best, the best on the dev corpora), runs it over
+`config.input.eval_corpora`, prints a table and writes DIR/evaluation.json. The task determines the figures: error rates
+by language for recognizers, the accuracy of masked prediction for pretrained models, distances from recordings for
+voices.
 """
 
 if __name__ == "__main__":  # before the libraries below are imported, which takes seconds
@@ -12,7 +13,6 @@ if __name__ == "__main__":  # before the libraries below are imported, which tak
 
 
 import contextlib
-import pathlib
 import sys
 from collections.abc import Generator, Sequence
 
@@ -26,7 +26,7 @@ from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
 from input_pipeline.plan import format_left_out
 from mms_jax import sharding
-from mms_jax.checkpoint import StoredModel, load_model
+from mms_jax.checkpoint import StoredModel, checkpoint_folder, is_best, load_model
 from mms_jax.config import current_config
 from mms_jax.errors import CheckpointError, ConfigError
 from mms_jax.experiment import run_experiment
@@ -39,7 +39,7 @@ from mms_jax.training.log import MetricWriter
 
 
 class Evaluator:
-    """Scores parameters of one task on `config.input.eval_corpora`; compiles once a bucket.
+    """Scores parameters of one task on corpora; compiles once a bucket.
 
     It is the task's EvaluationData.
 
@@ -48,14 +48,16 @@ class Evaluator:
       utterances: the number of their utterances.
     """
 
-    def __init__(self, config: ConfigDict, task: Task, model: FunctionalModel, mesh: jax.sharding.Mesh):
-        """Opens the corpora.
+    def __init__(
+        self, config: ConfigDict, task: Task, model: FunctionalModel, mesh: jax.sharding.Mesh, corpora: Sequence[str]
+    ):
+        """Opens the corpora, "NAME:SPLIT".
 
         Raises:
           CorpusError: one of them is not prepared.
         """
         self._config, self._task, self._mesh = config, task, mesh
-        self.corpora = open_corpora(config.input.eval_corpora, config.input.data_dir)
+        self.corpora = open_corpora(corpora, config.input.data_dir)
         self._plan, self._decoder = evaluation_data(config.input, self.corpora, task.needs)
         self.utterances = len(self._plan.table)
         gathered = sharding.replicated(mesh)
@@ -75,14 +77,15 @@ class Evaluator:
         """How many utterances are not scored, and why; "" where all are."""
         return format_left_out(self._plan.table)
 
-    def report(self, params: Params, writer: MetricWriter, step: int) -> None:
-        """Scores `params` during a run, and writes figures and examples to the run's log."""
+    def report(self, params: Params, writer: MetricWriter, step: int) -> Result:
+        """Scores `params` during a run, and writes figures and examples to the run's log; returns the result."""
         result = self.run(params)
         writer.write(step, {f"eval/{name}": value for name, value in result.items()})
         logging.info("step %d\n%s\n%s", step, self._task.format_result(result), self.left_out)
         if self._examples is not None:
             with contextlib.closing(self.batches()) as batches:
                 writer.write_examples(step, self._examples(params, next(batches)))
+        return result
 
     def batches(self) -> Generator[Batch, None, None]:
         """All utterances once, on the mesh."""
@@ -105,14 +108,14 @@ class Evaluator:
 
 
 def evaluate(config: ConfigDict, workdir: str) -> Result:
-    """Evaluates the newest checkpoint of a run.
+    """Evaluates a checkpoint of a run on `config.input.eval_corpora`.
 
     Args:
       config: names the corpora and the mesh; the model comes from the checkpoint.
-      workdir: the run.
+      workdir: the run, for its newest checkpoint; WORKDIR@best for the best on its dev corpora.
 
     Returns:
-      The scores, with "step" and "corpora".
+      The scores, with "step", "checkpoint", the way it was chosen, and "corpora".
 
     Raises:
       CheckpointError: no readable checkpoint, or one of another task. CorpusError: a corpus is not prepared.
@@ -128,12 +131,26 @@ def evaluate(config: ConfigDict, workdir: str) -> Result:
     mesh = sharding.make_mesh(**config.mesh)
     params = _placed(stored, model, mesh, workdir)
     with jax.set_mesh(mesh):
-        evaluator = Evaluator(config, task, model, mesh)
+        evaluator = Evaluator(config, task, model, mesh, config.input.eval_corpora)
         result = evaluator.run(params, progress=sys.stderr.isatty())
         if evaluator.left_out:
             logging.warning("%s", evaluator.left_out)
     result |= task.score_checkpoint(config, stored, evaluator.corpora, load)
-    return {"step": stored.step, "corpora": list(config.input.eval_corpora), **result}
+    return {
+        "step": stored.step,
+        "checkpoint": _chosen(stored, workdir),
+        "corpora": list(config.input.eval_corpora),
+        **result,
+    }
+
+
+def _chosen(stored: StoredModel, workdir: str) -> str:
+    """Says which checkpoint was evaluated."""
+    if not is_best(workdir):
+        return "newest"
+    scores = stored.description["evaluation"]
+    name = scores["chosen_by"]
+    return f"best {name} on {', '.join(scores['corpora'])}: {scores[name]:.4g}"
 
 
 def _placed(stored: StoredModel, model: FunctionalModel, mesh: jax.sharding.Mesh, workdir: str) -> Params:
@@ -166,8 +183,9 @@ def _main(config: ConfigDict, workdir: str) -> None:
     sharding.start_distributed(config.distributed)
     result = evaluate(config, workdir)
     if jax.process_index() == 0:
-        path = pathlib.Path(workdir) / "evaluation.json"
+        path = checkpoint_folder(workdir) / "evaluation.json"
         write_json(path, result)
+        print(f"step {result['step']} ({result['checkpoint']})")
         print(find_task(config.task).format_result(result))
         logging.info("written to %s", path)
 

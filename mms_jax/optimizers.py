@@ -1,7 +1,7 @@
 """Schedules and optax chains, by name.
 
 The chain, in this order: zeroing the gradients of frozen parts, clipping by global norm, Adam, decoupled weight decay,
-the schedule, zeroing the updates of frozen parts. It runs once every `accumulate` batches.
+the schedule, zeroing the updates of frozen parts.
 """
 
 from collections.abc import Sequence
@@ -57,16 +57,17 @@ def make_schedule(config: ConfigDict, total_steps: int, epoch: int) -> optax.Sch
 
 
 def make_optimizer(
-    config: ConfigDict, total_steps: int, epoch: int, parts: Sequence[str] = ()
+    config: ConfigDict, total_steps: int, epoch: int, parts: Sequence[str] = (), frozen: Sequence[str] = ()
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optax chain of a run.
 
     Args:
-      config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), accumulate, freeze
+      config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), freeze
         ("PATH:UPDATES", as in "backbone/encoder:200": parameters below PATH are frozen for that many updates; -1:
         always), average (decay of a running average; 0: none), and the fields that `make_schedule` reads.
-      total_steps: batches of the whole run.
-      epoch: batches per epoch.
+      total_steps: updates of the whole run.
+      epoch: updates per epoch.
+      frozen: further entries of `freeze`, of the task.
       parts: parts of the parameters that are updated in turn, see `one_for_each`; () if all are updated together.
 
     Returns:
@@ -77,9 +78,8 @@ def make_optimizer(
     """
     if config.name != "adam":
         raise ConfigError(f"config.optimizer.name={config.name!r}; choose adam")
-    accumulate = config.accumulate
-    schedule = make_schedule(config, max(1, total_steps // accumulate), max(1, epoch // accumulate))
-    freeze = parse_freeze(config.freeze)
+    schedule = make_schedule(config, total_steps, epoch)
+    freeze = parse_freeze((*frozen, *config.freeze))
     chain = optax.chain(
         hold_frozen(freeze),
         optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
@@ -88,8 +88,6 @@ def make_optimizer(
         optax.scale_by_learning_rate(schedule),
         hold_frozen(freeze),
     )
-    if accumulate > 1:
-        chain = optax.MultiSteps(chain, accumulate).gradient_transformation()
     if parts:
         chain = one_for_each(parts, chain)
     return averaging(chain, config.average) if config.average else chain, schedule
@@ -141,8 +139,9 @@ def averaging(optimizer: optax.GradientTransformation, decay: float) -> optax.Gr
     def update(gradients, state: Averaged, params):
         updates, inner = optimizer.update(gradients, state.inner, params)
         moved = {
+            # In this form, an average of what does not move does not move either.
             part: jax.tree.map(
-                lambda old, value, change: decay * old + (1.0 - decay) * (value + change),
+                lambda old, value, change: old + (1.0 - decay) * (value + change - old),
                 state.average[part], params[part], updates[part],
             )
             for part in updates
@@ -189,7 +188,8 @@ def hold_frozen(freeze: dict[str, int]) -> optax.GradientTransformation:
             for prefix, steps in freeze.items():
                 if name == prefix or name.startswith(prefix + "/"):
                     moving = jnp.zeros((), bool) if steps == NEVER else count >= steps
-                    value = jnp.where(moving, value, jnp.zeros_like(value))
+                    # Adding -0.0 leaves every number as it is, 0.0 does not: -0.0 + 0.0 = 0.0.
+                    value = jnp.where(moving, value, -jnp.zeros_like(value))
             return value
 
         return jax.tree_util.tree_map_with_path(one, updates), count + 1

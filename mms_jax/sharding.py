@@ -80,13 +80,17 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def check_rows(multiple: int, mesh: Mesh) -> None:
-    """Raises ConfigError if batches whose number of rows is a multiple of `multiple` cannot be split over the mesh."""
-    parts = int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
-    if multiple % parts:
+def check_rows(multiple: int, accumulate: int, mesh: Mesh) -> None:
+    """Checks that batches whose number of rows is a multiple of `multiple` can be split over the mesh, and into parts.
+
+    Raises:
+      ConfigError: they cannot.
+    """
+    devices = int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+    if multiple % (devices * accumulate):
         raise ConfigError(
-            f"config.input.rows_multiple={multiple} must be a multiple of the {parts} parts into which the mesh cuts a "
-            "batch (mesh.data x mesh.fsdp)"
+            f"config.input.rows_multiple={multiple} must be a multiple of {devices * accumulate}: the mesh cuts a batch "
+            f"into {devices} (mesh.data x mesh.fsdp), and config.optimizer.accumulate each of these into {accumulate}"
         )
 
 

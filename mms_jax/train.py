@@ -38,9 +38,10 @@ from mms_jax.optimizers import check_frozen, make_optimizer
 from mms_jax.tasks import find_task
 from mms_jax.tasks.base import Metrics, Task
 from mms_jax.tasks.weighted import Weighted
+from mms_jax.training.best import Best, check_best
 from mms_jax.training.history import training_history
 from mms_jax.training.log import MetricWriter, Profile, Progress, StepWindow
-from mms_jax.training.state import TrainState, save_state, starting_state, swap_average
+from mms_jax.training.state import TrainState, describe, save_state, starting_state, swap_average
 from mms_jax.training.workdir import check_workdir, claim_workdir
 
 
@@ -63,6 +64,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     config = current_config(config)
     task_class = find_task(config.task)
     task_class.check_config(config)
+    check_best(config)
     check_workdir(config, folder)
 
     # ---- mesh, data, model, optimizer --------------------------------------------------------------------------------
@@ -70,10 +72,12 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     corpora = open_corpora(config.input.corpora, config.input.data_dir)
     task = task_class.from_corpora(config, corpora)
     model = FunctionalModel.abstract(task.build)
-    sharding.check_rows(config.input.rows_multiple, mesh)
+    sharding.check_rows(config.input.rows_multiple, config.optimizer.accumulate, mesh)
     plan, decoder = training_data(config.input, corpora, task.needs, config.seed)
     check_frozen(config.optimizer.freeze, model.shapes())
-    optimizer, schedule = make_optimizer(config.optimizer, config.total_steps, plan.pass_batches, task.parts)
+    optimizer, schedule = make_optimizer(
+        config.optimizer, config.total_steps, plan.pass_batches, task.parts, task.frozen
+    )
     claim_workdir(config, folder)
     hours = language_hours(corpora)
     logging.info("%.2f hours in %d languages, %d batches a pass", sum(hours.values()), len(hours), plan.pass_batches)
@@ -88,8 +92,9 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         first = int(state.step)
         if first >= config.total_steps:
             logging.info("finished at step %d; raise config.total_steps to train further", first)
-        step_fn = make_train_step(task, model, optimizer, config.seed)
-        evaluator = Evaluator(config, task, model, mesh) if config.eval_every else None
+        step_fn = make_train_step(task, model, optimizer, config.seed, config.optimizer.accumulate)
+        evaluator = Evaluator(config, task, model, mesh, config.input.dev_corpora) if config.eval_every else None
+        best = Best(folder, config) if config.checkpoint.best else None
         batches = load_batches(
             plan, decoder, start=first, stop=config.total_steps, workers=config.input.workers,
             prefetch=config.input.prefetch, **sharding.this_process(),
@@ -114,14 +119,16 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             last = step == config.total_steps or bool(stopped_by)
             saving = step % config.checkpoint.every == 0 or last
             if saving or step % config.log_every == 0:
-                update = (step - 1) // config.optimizer.accumulate
-                figures = window.close() | {"learning_rate": float(schedule(update))}
+                figures = window.close() | {"learning_rate": float(schedule(step - 1))}
                 writer.write(step, figures)
                 _stop_if_broken(figures, window, checkpoints, folder)
             if saving:
                 save_state(checkpoints, state, task, history)
             if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
-                evaluator.report(swap_average(state).params, writer, step)
+                params = swap_average(state).params
+                result = evaluator.report(params, writer, step)
+                if best:
+                    best.offer(step, params, describe(task, history), result)
             if last:
                 break
     if int(state.step) < config.total_steps:
@@ -130,14 +137,14 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
 
 
 def make_train_step(
-    task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, seed: int
+    task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, seed: int, parts: int = 1
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """One jitted update; the state is donated. Sharding follows from the arguments."""
 
     def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         params, optimizer_state, metrics = task.update(
-            model, optimizer, state.params, state.optimizer, batch, key, state.step
+            model, optimizer, state.params, state.optimizer, batch, key, state.step, parts
         )
         metrics |= {
             "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / SAMPLE_RATE, jnp.ones(())),

@@ -157,7 +157,8 @@ def tone_experiment(tone_data, task="asr"):
     config.total_steps = 6
     config.input.data_dir = str(tone_data)
     config.input.corpora = ("audio_folder/tones:train",)
-    config.input.eval_corpora = ("audio_folder/tones:test",)
+    config.input.dev_corpora = config.input.eval_corpora = ("audio_folder/tones:test",)
+    config.optimizer.learning_rate = 1e-3
     config.input.bucket_seconds = (1.5,)
     config.input.min_seconds = 0.1
     config.input.batch_seconds = 12.0

@@ -60,12 +60,6 @@ def test_frozen_parts_move_only_when_their_time_has_come():
     np.testing.assert_array_equal(after["backbone"]["extractor"], 1.0)
 
 
-def test_accumulation_takes_one_step_for_the_mean():
-    whole, parts = settings(schedule="constant"), settings(schedule="constant", accumulate=4)
-    np.testing.assert_array_equal(run(parts, 3)["head"], 1.0)
-    np.testing.assert_allclose(run(parts, 4)["head"], run(whole, 1)["head"], rtol=1e-6)
-
-
 def test_adam_is_decoupled_from_weight_decay():
     plain = run(settings(learning_rate=1.0), 1)["head"]
     decayed = run(settings(learning_rate=1.0, weight_decay=0.5), 1)["head"]

@@ -133,7 +133,7 @@ def test_voices_step_is_the_same_on_eight_devices():
 
 def test_rows_must_fit_the_mesh(tone_config, tmp_path):
     tone_config.input.rows_multiple = 3
-    with pytest.raises(ValueError, match="must be a multiple of the 8 parts"):
+    with pytest.raises(ValueError, match="must be a multiple of 8: the mesh cuts"):
         train(tone_config, str(tmp_path))
 
 

@@ -119,6 +119,7 @@ class Index:
       seconds: float32 (utterances,).
       language: str (utterances,), ISO 639-3.
       characters: int32 (utterances,), the length of the transcript.
+      speaker: str (utterances,).
       alphabets: the characters of each language's transcripts.
     """
 
@@ -126,6 +127,7 @@ class Index:
     language: np.ndarray
     characters: np.ndarray
     alphabets: dict[str, str]
+    speaker: np.ndarray
 
     def __len__(self) -> int:
         return len(self.seconds)
@@ -202,29 +204,33 @@ def _load_index(source, directory: pathlib.Path, split: str) -> Index:
     if path.exists():
         with np.load(path) as stored:
             alphabets = json.loads(str(stored["alphabets"]))
-            index = Index(stored["seconds"], stored["language"], stored["characters"], alphabets)
-        if len(index) == len(source):
+            # An index of an older version has no speakers.
+            speaker = stored["speaker"] if "speaker" in stored else np.zeros(0, np.str_)
+            index = Index(stored["seconds"], stored["language"], stored["characters"], alphabets, speaker)
+        if len(index) == len(source) == len(speaker):
             return index
-        logging.warning("%s does not match its corpus; it is made again", path)
+        logging.warning("%s does not match its corpus, or is older than this program; it is made again", path)
     index = _make_index(source, split)
     _write_atomically(path, index)
     return index
 
 
 def _make_index(source, split: str) -> Index:
-    seconds, language, characters = [], [], []
+    seconds, language, characters, speaker = [], [], [], []
     alphabets: dict[str, set[str]] = {}
     for record in tqdm(source, desc=f"index {split}", unit="utt", leave=False, disable=len(source) < 10_000):
         text = normalize(as_text(record["text"]), as_text(record["language"]))
         seconds.append(record["seconds"])
         language.append(as_text(record["language"]))
         characters.append(len(text))
+        speaker.append(as_text(record["speaker"]))
         alphabets.setdefault(language[-1], set()).update(text)
     return Index(
         np.asarray(seconds, np.float32),
         np.asarray(language, np.str_),
         np.asarray(characters, np.int32),
         {name: "".join(sorted(letters - {" "})) for name, letters in alphabets.items()},
+        np.asarray(speaker, np.str_),
     )
 
 

@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--noise-duration", type=float, help="variation of the rhythm, 0 for none (default: the voice's)"
     )
-    parser.add_argument("--speaker", type=int, default=0, help="speaker number, for voices with several (default: 0)")
+    parser.add_argument(
+        "--speaker", default="0", help="name or number of the speaker, for voices with several (default: 0)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mms_jax.checkpoint import StoredModel, load_model
+from mms_jax.checkpoint import StoredModel, is_best, load_model
 from mms_jax.errors import CheckpointError
 from mms_jax.inference import export
 from mms_jax.inference.encoder import Encoder
@@ -41,6 +41,8 @@ def find_model(
     Raises:
       CheckpointError, ConversionError: no such model, or one that cannot be read. LanguageError: an unknown language.
     """
+    if is_best(model):
+        return load_model(model)
     path = pathlib.Path(model).expanduser()
     if export.is_folder(path):
         raise CheckpointError(
@@ -91,7 +93,13 @@ def _make_encoder(stored: StoredModel, dtype: Any) -> Encoder:
 
 def _make_voice(stored: StoredModel, dtype: Any) -> Synthesizer:
     config = VitsConfig.from_json(stored.description["model"])
-    return Synthesizer(config, VoiceTokenizer.from_json(stored.description["text"]), stored.params["voice"], dtype)
+    return Synthesizer(
+        config,
+        VoiceTokenizer.from_json(stored.description["text"]),
+        stored.params["voice"],
+        dtype,
+        stored.description.get("speakers", ()),
+    )
 
 
 MAKERS: dict[str, Callable[..., Model]] = {

@@ -63,14 +63,14 @@ class SynthesisOptions:
       noise_scale_duration: the same for durations; 0 for no variation of the rhythm.
       speaking_rate: 2.0 is twice as fast.
       seed: of all random draws; a text sounds the same with the same seed, whatever other texts share its batch.
-      speaker: number of the speaker, for a voice with several.
+      speaker: number or name of the speaker, for a voice with several.
     """
 
     noise_scale: float
     noise_scale_duration: float
     speaking_rate: float
     seed: int = 0
-    speaker: int = 0
+    speaker: int | str = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +98,17 @@ class Synthesizer:
     Attributes:
       config: its geometry and default options.
       tokenizer: its symbols and language.
+      speakers: names of its speakers, by number; () where it has one, or they have no names.
     """
 
-    def __init__(self, config: VitsConfig, tokenizer: VoiceTokenizer, params: Params, dtype: Any = jnp.float32):
+    def __init__(
+        self,
+        config: VitsConfig,
+        tokenizer: VoiceTokenizer,
+        params: Params,
+        dtype: Any = jnp.float32,
+        speakers: Sequence[str] = (),
+    ):
         """Folds the weight norm.
 
         Args:
@@ -108,8 +116,9 @@ class Synthesizer:
           tokenizer: from the checkpoint.
           params: of a trained voice.
           dtype: the type in which convolutions and matrix products are computed.
+          speakers: from the checkpoint.
         """
-        self.config, self.tokenizer = config, tokenizer
+        self.config, self.tokenizer, self.speakers = config, tokenizer, tuple(speakers)
         self._model = FunctionalModel.abstract(
             lambda key: Vits(config, folded=True, dtype=dtype, rngs=nnx.Rngs(params=key))
         )
@@ -217,9 +226,17 @@ class Synthesizer:
             raise InputError("speaking_rate must be above 0, noise scales 0 or more, and all of them finite")
         if not isinstance(options.seed, int) or not 0 <= options.seed < 2**32:
             raise InputError(f"seed={options.seed!r} must be from 0 to {2**32 - 1}")
-        if not 0 <= options.speaker < self.config.speakers:
-            raise InputError(f"speaker={options.speaker}: this voice has speakers 0 to {self.config.speakers - 1}")
-        return options
+        return dataclasses.replace(options, speaker=self._speaker_number(options.speaker))
+
+    def _speaker_number(self, speaker: int | str) -> int:
+        """The number of a speaker given by name or number, also as digits."""
+        if speaker in self.speakers:
+            return self.speakers.index(str(speaker))
+        number = int(speaker) if isinstance(speaker, int) or speaker.isdecimal() else -1
+        if not 0 <= number < self.config.speakers:
+            names = f" ({', '.join(self.speakers[:20])})" if self.speakers else ""
+            raise InputError(f"speaker={speaker}: this voice has speakers 0 to {self.config.speakers - 1}{names}")
+        return number
 
     def _sentences(self, number: int, text: str, warn: Callable[[str], None] | None) -> list[_Sentence]:
         """The sentences of a text that hold a known symbol. Raises SpeechError where none does."""

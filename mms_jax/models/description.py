@@ -21,6 +21,7 @@ class Description(TypedDict):
     languages: of an identifier, ISO 639-3, in the order of the logits.
     latent, activation: of an identifier, see Wav2Vec2ForIdentification.
     text: of a voice, see `mms_jax.text.voice_tokenizer.VoiceTokenizer.from_json`.
+    speakers: names of the speakers of a voice with several, by number; absent where they have none.
     history: the data that it was trained on, of models trained here; see `mms_jax.training.history`.
     evaluation: its scores on corpora, from the last `mms_jax.evaluate` of its step.
     """
@@ -33,6 +34,7 @@ class Description(TypedDict):
     latent: NotRequired[int]
     activation: NotRequired[str]
     text: NotRequired[dict[str, Any]]
+    speakers: NotRequired[list[str]]
     history: NotRequired[dict[str, Any]]
     evaluation: NotRequired[dict[str, Any]]
 

@@ -1,15 +1,20 @@
 """The keys of every task that trains a wav2vec 2.0 backbone: `config.model` and `config.masking`."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
+from input_pipeline.corpora.storage import Corpus
+from mms_jax.audio.waveform import SAMPLE_RATE
+from mms_jax.errors import CorpusError
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
 from mms_jax.models.wav2vec2.masking import Masking
 
 # Fields of Wav2Vec2Config that regularize training, or trade time for memory; the others are the geometry's.
 _TRAINING_FIELDS = (
-    "dropout", "activation_dropout", "feature_dropout", "layerdrop", "feature_gradient_scale", "remat",
+    "dropout", "input_dropout", "attention_dropout", "activation_dropout", "feature_dropout", "layerdrop",
+    "feature_gradient_scale", "remat",
 )  # fmt: skip
 
 
@@ -22,6 +27,23 @@ def backbone_config() -> ConfigDict:
         config.model[name] = defaults[name]
     config.masking = ConfigDict(dataclasses.asdict(Masking()))
     return config
+
+
+def frozen_extractor(model: Wav2Vec2Config) -> tuple[str, ...]:
+    """The entries of `Task.frozen` for a backbone whose extractor has no gradient: weight decay leaves it alone, too."""
+    return ("backbone/extractor:-1",) if model.feature_gradient_scale == 0.0 else ()
+
+
+def check_maskable(config: ConfigDict, corpora: Sequence[Corpus], model: Wav2Vec2Config) -> None:
+    """Raises CorpusError where no recording is longer than a mask: nothing would be predicted, and nothing learned."""
+    longest = max(float(corpus.index.seconds.max()) for corpus in corpora)
+    cropped = min(longest, max(config.input.bucket_seconds))
+    if model.frames(int(cropped * SAMPLE_RATE)) <= config.masking.time_length:
+        raise CorpusError(
+            f"no recording is longer than a mask of config.masking.time_length={config.masking.time_length} frames "
+            f"({config.masking.time_length * model.stride / SAMPLE_RATE:.2f} s); the longest lasts {cropped:.2f} s. Join "
+            "recordings to longer ones, or lower config.masking.time_length"
+        )
 
 
 def backbone_geometry(config: ConfigDict) -> Wav2Vec2Config:

@@ -79,18 +79,22 @@ class Task(Protocol):
       name: `config.task`; also the folder below mms_jax/tasks.
       kind: of the models it trains, see `mms_jax.models.description`.
       renamed_keys: keys of older versions and their current names, for runs that resume.
+      older_values: keys that older versions lack, and what those did, for runs that started from another model.
       free_keys: keys of its own that may change when a run resumes.
       parts: top-level keys of the parameters that are updated one after the other, each by an optimizer of its own; ()
         where one optimizer updates all.
       needs: its requirements on the input pipeline.
+      frozen: parts that stand still, "PATH:UPDATES" as in `config.optimizer.freeze`, besides those of the config.
     """
 
     name: ClassVar[str]
     kind: ClassVar[str]
     renamed_keys: ClassVar[Mapping[str, str]] = {}
+    older_values: ClassVar[Mapping[str, Any]] = {}
     free_keys: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[str, ...]] = ()
     needs: DataNeeds
+    frozen: tuple[str, ...] = ()
 
     @staticmethod
     def default_config() -> ConfigDict:
@@ -129,6 +133,7 @@ class Task(Protocol):
         batch: Batch,
         key: jax.Array,
         step: jax.Array,
+        parts: int = 1,
     ) -> Updated:
         """One training step; `mms_jax.tasks.gradient_update` serves tasks with one loss.
 
@@ -138,7 +143,9 @@ class Task(Protocol):
           params: the parameters.
           batch: see `input_pipeline.decode`.
           key: randomness of this step.
-          step: int32, batches seen.
+          step: int32, updates so far.
+          parts: the rows are computed in that many parts, which divides their number, one after another. The update is that
+            of the whole batch.
 
         Returns:
           Parameters and optimizer state after it; and the figures of the step, "loss" and "gradient_norm" among them.

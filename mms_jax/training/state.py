@@ -26,7 +26,7 @@ class TrainState:
     Attributes:
       params: the parameters.
       optimizer: optax state.
-      step: int32, batches seen. Randomness and data order are functions of it and the seed.
+      step: int32, updates so far. Randomness and data order are functions of it and the seed.
     """
 
     params: Params = dataclasses.field(repr=False)
@@ -119,8 +119,12 @@ def save_state(checkpoints: Checkpoints, state: TrainState, task: Task, history:
     """Starts saving a state, in which the running average, if any, takes the place of the parameters."""
     stored = swap_average(state)
     train_entry = {"optimizer": stored.optimizer, "step": stored.step}
-    description: Description = {**task.describe(), "task": task.name, "history": history}
-    checkpoints.save(int(state.step), stored.params, train_entry, description)
+    checkpoints.save(int(state.step), stored.params, train_entry, describe(task, history))
+
+
+def describe(task: Task, history: dict[str, Any]) -> Description:
+    """The description of a checkpoint of a run."""
+    return {**task.describe(), "task": task.name, "history": history}
 
 
 def swap_average(state: TrainState) -> TrainState:

@@ -11,7 +11,7 @@ from mms_jax.files import read_json, write_json
 
 
 def check_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
-    """Checks that the folder is this experiment's, or nobody's.
+    """Checks that the folder is this experiment's, or nobody's; `config.init_from` becomes that of the run's first start.
 
     Raises:
       TrainingError: it holds another experiment's checkpoints; the message lists the keys that differ.
@@ -26,6 +26,9 @@ def check_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
                 f"{folder} holds the checkpoints of another task ({stored.get('task')!r}, this is {config.task!r}); "
                 "choose a new --workdir"
             )
+        if config.init_from != (origin := stored.get("init_from", "")):
+            # The run has its checkpoint to start from; what stands still in it depends on how it began.
+            config.init_from = origin
         differing = differing_keys(config, stored)
         if differing:
             lines = [f"  {name}: {there!r} there, {now!r} now" for name, (there, now) in differing.items()]

@@ -16,7 +16,9 @@ def make_index(counts, seed=0, shortest=1.0, longest=9.0):
     rng = np.random.default_rng(seed)
     language = np.repeat(list(counts), list(counts.values()))
     seconds = rng.uniform(shortest, longest, len(language)).astype(np.float32)
-    return Index(seconds, language, rng.integers(1, 60, len(language)).astype(np.int32), {})
+    return Index(
+        seconds, language, rng.integers(1, 60, len(language)).astype(np.int32), {}, np.full(len(language), "one")
+    )
 
 
 def table_of(*indexes, **changes):
@@ -107,7 +109,7 @@ def test_hours_heard_follow_the_tempered_shares(seed, beta_corpus, beta_language
 def test_one_long_clip_among_short_ones_fills_no_batch_alone():
     short = make_index({"eng": 3000}, longest=3.0)
     index = Index(np.append(short.seconds, np.float32(18.0)), np.append(short.language, "eng"),
-                  np.append(short.characters, np.int32(100)), {})  # fmt: skip
+                  np.append(short.characters, np.int32(100)), {}, np.append(short.speaker, "one"))  # fmt: skip
     table = table_of(index, buckets=(3.0, 6.0, 20.0))
     plan = natural_plan(table, batch_seconds=1200.0)
     long_batches = [b for b in map(plan.batch, range(plan.batches)) if b.samples == 20 * 16_000]

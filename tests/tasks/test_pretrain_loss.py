@@ -26,9 +26,9 @@ def test_contrastive_loss_equals_fairseq(stored):
 def test_diversity_and_penalty_equal_fairseq(stored):
     logits = jnp.asarray(stored["code_logits"])
     valid = jnp.ones(logits.shape[:2], bool)
-    np.testing.assert_allclose(losses.code_perplexity(logits, valid), stored["perplexity"], rtol=1e-5)
-    diversity = losses.diversity_loss(logits, valid)
-    np.testing.assert_allclose(diversity.sum, stored["diversity"], rtol=1e-5)
+    totals = losses.code_totals(logits, valid)
+    np.testing.assert_allclose(losses.code_perplexity(*totals), stored["perplexity"], rtol=1e-5)
+    np.testing.assert_allclose(losses.diversity_loss(*totals) * valid.size, stored["diversity"], rtol=1e-5)
     penalty = losses.feature_penalty(jnp.asarray(stored["features"]), jnp.ones((2, 9), bool))
     np.testing.assert_allclose(penalty.mean(), stored["penalty"], rtol=1e-5)
 
@@ -101,3 +101,24 @@ def test_all_distractors_equal_the_positive():
     negatives = jnp.asarray([[[1, 2], [0, 2], [0, 1]]])
     loss, _ = losses.contrastive_loss(ones, ones, jnp.zeros((1, 3, 1), int), negatives, jnp.ones((1, 3), bool), 0.1)
     assert float(loss.sum) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_chance_is_that_of_a_guess_among_different_targets():
+    """Against guessing: random scores for the codes, the same for equal codes."""
+    predicted, _, codes, negatives, valid = random_case(2)
+    chance = losses.chance_accuracy(*map(jnp.asarray, (codes, negatives, valid)))
+    expected = [
+        1.0 / (1 + len({int(codes[row, n, 0]) for n in negatives[row, frame]} - {int(codes[row, frame, 0])}))
+        for row in range(3) for frame in np.flatnonzero(valid[row]) if valid[row].sum() > 1
+    ]  # fmt: skip
+    np.testing.assert_allclose(chance.sum, np.sum(expected), rtol=1e-6)
+    assert float(chance.weight) == len(expected)
+
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        guess = rng.normal(size=(4, 8))[codes[..., 0]]
+        random = (rng.normal(size=predicted.shape), guess, codes, negatives, valid)
+        _, accuracy = losses.contrastive_loss(*map(jnp.asarray, random), 0.1)
+        found.append(float(accuracy.mean()))
+    assert np.mean(found) == pytest.approx(float(chance.mean()), abs=0.03)

@@ -28,7 +28,7 @@ def experiment(data, **changes):
     config.tts.segment = 1024
     config.tts.discriminator_start_step, config.tts.diagonal_prior_steps = 1, 4
     config.input.corpora = ("audio_folder/reader:train",)
-    config.input.eval_corpora = ("audio_folder/reader:test",)
+    config.input.dev_corpora = config.input.eval_corpora = ("audio_folder/reader:test",)
     config.optimizer.schedule = "epochs"
     config.optimizer.final_scale = 0.9
     for name, value in changes.items():

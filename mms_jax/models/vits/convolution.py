@@ -39,7 +39,7 @@ class Conv(nnx.Module):
         bias: bool = True,
         normed: bool = False,
         windowed: bool = False,
-        std: float | None = None,
+        zero: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ):
@@ -50,22 +50,19 @@ class Conv(nnx.Module):
           windowed: whether to compute it as one product of the kernel with the input windows. This suits short signals
             and wide kernels: on CPUs the gradient of XLA's own convolution takes twice as long, and ten times as long
             inside of `lax.scan`. Dilation and groups are not supported.
-          std: standard deviation of the initial kernel; 0 for the zero map; None for a uniform distribution within
-            1 / sqrt(taps * inputs / groups).
+          zero: whether it starts as the zero map; otherwise with PyTorch's default, a uniform distribution of kernel and
+            bias within 1 / sqrt(taps * inputs / groups).
         """
         shape = (taps, inputs // groups, outputs)
-        if std is None:
-            bound = 1.0 / math.sqrt(taps * inputs // groups)
-            kernel = jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound)
-        else:
-            kernel = std * jax.random.normal(rngs.params(), shape)
+        bound = 0.0 if zero else 1.0 / math.sqrt(taps * inputs // groups)
+        kernel = jax.random.uniform(rngs.params(), shape, minval=-bound, maxval=bound)
         if normed:
             self.direction = nnx.Param(kernel)
             self.magnitude = nnx.Param(norm(kernel, OUTPUTS))
         else:
             self.kernel = nnx.Param(kernel)
         if bias:
-            self.bias = nnx.Param(jnp.zeros(outputs))
+            self.bias = nnx.Param(jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound))
         self.dilation, self.stride, self.groups, self.windowed = dilation, stride, groups, windowed
         self.normed, self.biased, self.dtype = normed, bias, dtype
 
@@ -83,6 +80,9 @@ class Conv(nnx.Module):
 class ConvTranspose(nnx.Module):
     """A transposed convolution that upsamples by `rate`. Weight norm has one norm for each input, as PyTorch's dim 0.
 
+    It starts from PyTorch's default, uniform within 1 / sqrt(taps * outputs). The original draws kernels with a standard
+    deviation of 0.01, but after it has applied weight norm, which then overwrites them.
+
     Attributes:
       kernel: float32 (taps, inputs, outputs); or direction, and magnitude (inputs,).
       bias: (outputs,).
@@ -91,13 +91,14 @@ class ConvTranspose(nnx.Module):
     def __init__(
         self, inputs: int, outputs: int, taps: int, rate: int, *, normed: bool, dtype: jnp.dtype, rngs: nnx.Rngs
     ):
-        kernel = 0.01 * jax.random.normal(rngs.params(), (taps, inputs, outputs))
+        bound = 1.0 / math.sqrt(taps * outputs)
+        kernel = jax.random.uniform(rngs.params(), (taps, inputs, outputs), minval=-bound, maxval=bound)
         if normed:
             self.direction = nnx.Param(kernel)
             self.magnitude = nnx.Param(norm(kernel, INPUTS))
         else:
             self.kernel = nnx.Param(kernel)
-        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.bias = nnx.Param(jax.random.uniform(rngs.params(), (outputs,), minval=-bound, maxval=bound))
         self.rate, self.normed, self.dtype = rate, normed, dtype
 
     def __call__(self, x: Array) -> Array:

@@ -52,7 +52,7 @@ class _SplineCoupling(nnx.Module):
         width, bins = config.hidden, config.spline_bins
         self.into = Conv(1, width, dtype=_FLOAT, rngs=rngs)
         self.convs = _SeparableConvs(width, config.duration_kernel, rngs=rngs)
-        self.out = Conv(width, 3 * bins - 1, std=0.0, dtype=_FLOAT, rngs=rngs)
+        self.out = Conv(width, 3 * bins - 1, zero=True, dtype=_FLOAT, rngs=rngs)
         self.bins, self.bound, self.scale = bins, config.spline_bound, 1.0 / math.sqrt(width)
 
     def __call__(self, x: Array, mask: Array, condition: Array, *, inverse: bool = False) -> tuple[Array, Array]:

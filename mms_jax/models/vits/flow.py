@@ -18,7 +18,7 @@ class _Coupling(nnx.Module):
         half = config.latent // 2
         self.into = Conv(half, config.hidden, dtype=dtype, rngs=rngs)
         self.wavenet = WaveNet(config, config.flow_layers, normed=normed, dtype=dtype, rngs=rngs)
-        self.out = Conv(config.hidden, half, std=0.0, dtype=dtype, rngs=rngs)
+        self.out = Conv(config.hidden, half, zero=True, dtype=dtype, rngs=rngs)
 
     def __call__(self, first: Array, mask: Array, speaker: Array | None) -> Array:
         real = mask[:, :, None]

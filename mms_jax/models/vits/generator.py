@@ -11,7 +11,6 @@ Array = jax.Array
 
 SLOPE = 0.1  # of leaky ReLU
 LAST_SLOPE = 0.01
-_STD = 0.01  # of initial kernels
 
 
 class _ResidualBlock(nnx.Module):
@@ -23,7 +22,7 @@ class _ResidualBlock(nnx.Module):
         def convs(spread):
             return nnx.List(
                 [
-                    Conv(width, width, taps, dilation=dilation, normed=normed, std=_STD, dtype=dtype, rngs=rngs)
+                    Conv(width, width, taps, dilation=dilation, normed=normed, dtype=dtype, rngs=rngs)
                     for dilation in spread
                 ]
             )

@@ -27,8 +27,10 @@ class Wav2Vec2Config:
       adapter_languages: number of languages in the banks of adapters and heads.
       init_std: standard deviation of the encoder's initial weights; None for 1/sqrt(inputs), which suits small widths.
       dropout: rate after the positional convolution, the attention and the feed-forward block, and before a CTC head.
+      input_dropout: rate on the encoder's input, before it is masked.
+      attention_dropout: rate on the attention weights.
       activation_dropout: rate inside the feed-forward block.
-      feature_dropout: rate on the features before they are quantized.
+      feature_dropout: rate on the features before they are quantized, the targets of pretraining.
       layerdrop: probability that a layer is skipped in a training step.
       feature_gradient_scale: factor on the gradient into the extractor; 0 freezes it and skips its backward pass.
       waveform_epsilon: added to the waveform's variance when it is normalized for inference; 1e-5 in fairseq, 1e-7 in
@@ -55,6 +57,8 @@ class Wav2Vec2Config:
     adapter_languages: int = 0
     init_std: float | None = 0.02
     dropout: float = 0.0
+    input_dropout: float = 0.0
+    attention_dropout: float = 0.0
     activation_dropout: float = 0.0
     feature_dropout: float = 0.0
     layerdrop: float = 0.0

@@ -34,8 +34,11 @@ class FeatureExtractor(nnx.Module):
     def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         inputs = (1, *config.conv_dims[:-1])
         self.layers = nnx.List(
-            ConvLayer(i, o, k, s, dtype=dtype, rngs=rngs)
-            for i, o, k, s in zip(inputs, config.conv_dims, config.conv_kernels, config.conv_strides)
+            # bfloat16 has 8 bits where 16-bit audio has 16: the samples are rounded only after the first norm.
+            ConvLayer(i, o, k, s, dtype=dtype if number else jnp.float32, rngs=rngs)
+            for number, (i, o, k, s) in enumerate(
+                zip(inputs, config.conv_dims, config.conv_kernels, config.conv_strides)
+            )
         )
         self.config = config
         self.dtype = dtype
@@ -65,7 +68,7 @@ class FeatureExtractor(nnx.Module):
         return x.reshape(len(waveforms), chunks * chunk, -1)[:, :frames]
 
     def _extract(self, waveforms: Array) -> Array:
-        x = waveforms.astype(self.dtype)[:, :, None]
+        x = waveforms.astype(jnp.float32)[:, :, None]
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x).astype(self.dtype)
         return x

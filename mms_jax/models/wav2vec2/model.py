@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mms_jax.models.layers import layer_norm, length_mask, linear, scale_gradient
+from mms_jax.models.layers import dropout, layer_norm, length_mask, linear, scale_gradient, split_key
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.encoder import TransformerEncoder
 from mms_jax.models.wav2vec2.feature_extractor import FeatureExtractor
@@ -73,7 +73,8 @@ class Wav2Vec2(nnx.Module):
         elif config.feature_gradient_scale != 1.0:
             extracted = scale_gradient(extracted, config.feature_gradient_scale)
         features = self.feature_norm(extracted)
-        x = self.projection(features)
+        input_key, key = split_key(key, 2)
+        x = dropout(self.projection(features), config.input_dropout, input_key)
 
         batch, size, hidden = x.shape
         frames = config.frames(lengths)

@@ -1,5 +1,6 @@
 """Recognition with CTC as a task."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -21,7 +22,7 @@ from mms_jax.tasks.asr import config as defaults
 from mms_jax.tasks.asr import metrics
 from mms_jax.tasks.asr.carry_over import carry_over_symbols
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
-from mms_jax.tasks.backbone import backbone_geometry
+from mms_jax.tasks.backbone import backbone_geometry, frozen_extractor
 from mms_jax.tasks.base import CarriedOver, Evaluation, Task
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.weighted import Loss, Weighted
@@ -35,6 +36,7 @@ class AsrTask(Task):
 
     name = "asr"
     kind = RECOGNIZER
+    older_values = defaults.OLDER_VALUES
     default_config = staticmethod(defaults.default_config)
     format_result = staticmethod(metrics.format_table)
     update = gradient_update
@@ -51,6 +53,9 @@ class AsrTask(Task):
         self.dtype = compute_dtype(config.compute_dtype)
         self.masking = Masking(**config.masking)
         self.needs = DataNeeds(tokenizer=vocabulary, waveform_epsilon=model.waveform_epsilon)
+        self.frozen = frozen_extractor(model)
+        if config.init_from and (updates := round(config.fine_tuning.freeze_backbone * config.total_steps)):
+            self.frozen += (f"backbone:{updates}",)
 
     @classmethod
     def check_config(cls, config: ConfigDict) -> None:
@@ -61,7 +66,10 @@ class AsrTask(Task):
     @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "AsrTask":
         """See Task. The vocabulary is that of the corpora's transcripts."""
-        return cls(config, backbone_geometry(config), Vocabulary.from_alphabets(corpus_alphabets(corpora)))
+        model = backbone_geometry(config)
+        if config.init_from and config.fine_tuning.freeze_extractor:
+            model = dataclasses.replace(model, feature_gradient_scale=0.0)
+        return cls(config, model, Vocabulary.from_alphabets(corpus_alphabets(corpora)))
 
     @classmethod
     def from_description(cls, config: ConfigDict, description: Description) -> "AsrTask":

@@ -20,7 +20,7 @@ from mms_jax.models.layers import compute_dtype
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForClusters
 from mms_jax.models.wav2vec2.masking import Masking
-from mms_jax.tasks.backbone import backbone_geometry
+from mms_jax.tasks.backbone import backbone_geometry, check_maskable, frozen_extractor
 from mms_jax.tasks.base import Evaluation, Task
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.hubert import config as defaults
@@ -54,6 +54,7 @@ class HubertTask(Task):
         self.dtype = compute_dtype(config.compute_dtype)
         self.masking = Masking(**config.masking)
         self.needs = _needs(model)
+        self.frozen = ("centers:-1", *frozen_extractor(model))
 
     @classmethod
     def check_config(cls, config: ConfigDict) -> None:
@@ -65,6 +66,7 @@ class HubertTask(Task):
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "HubertTask":
         """See Task. The centers are fitted to speech from the corpora."""
         model = backbone_geometry(config)
+        check_maskable(config, corpora, model)
         frames = _sample_frames(config, corpora, model)
         return cls(config, model, fit_centers(frames, config.hubert.clusters, config.seed))
 

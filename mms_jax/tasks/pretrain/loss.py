@@ -27,6 +27,11 @@ def sample_negatives(key: Array, valid: Array, count: int) -> Array:
     return jnp.minimum(draw + (draw >= own), masked - 1)
 
 
+def counted_frames(valid: Array) -> Array:
+    """The masked frames with a weight, bool (batch, masked): one that is alone in its row has no distractors."""
+    return valid & (jnp.sum(valid, axis=1, keepdims=True) > 1)
+
+
 def contrastive_loss(
     predicted: Array, target: Array, codes: Array, negatives: Array, valid: Array, temperature: float
 ) -> tuple[Weighted, Weighted]:
@@ -54,8 +59,7 @@ def contrastive_loss(
 
     logits = jnp.concatenate([positive[:, :, None], negative], axis=2)
     frame_loss = jax.nn.logsumexp(logits, axis=2) - positive
-    # A frame that is alone in its row has no distractors.
-    counted = valid & (jnp.sum(valid, axis=1, keepdims=True) > 1)
+    counted = counted_frames(valid)
     weight = jnp.sum(counted).astype(jnp.float32)
     correct = jnp.max(negative, axis=2) < positive
     return (
@@ -81,29 +85,36 @@ def chance_accuracy(codes: Array, negatives: Array, valid: Array) -> Weighted:
     ordered = jnp.sort(jnp.where(drawn == identity[:, :, None], -1, drawn), axis=2)
     new = jnp.diff(ordered, axis=2, prepend=-1) > 0
     different = jnp.sum(new, axis=2)
-    counted = valid & (jnp.sum(valid, axis=1, keepdims=True) > 1)
+    counted = counted_frames(valid)
     return Weighted(jnp.sum(jnp.where(counted, 1.0 / (1.0 + different), 0.0)), jnp.sum(counted).astype(jnp.float32))
 
 
-def code_perplexity(logits: Array, valid: Array) -> Array:
-    """The number of codes in use, summed over codebooks: between `codebooks` and `codebooks * codes`.
-
-    The exponential of the entropy of the mean softmax over masked frames, without temperature or noise.
+def code_totals(logits: Array, valid: Array) -> tuple[Array, Array]:
+    """The sum over masked frames of the softmax, without temperature or noise, and the number of these frames.
 
     Args:
       logits: float32 (batch, masked, codebooks, codes).
       valid: bool (batch, masked).
+
+    Returns:
+      float32 (codebooks, codes) and ().
     """
     probabilities = jnp.where(valid[:, :, None, None], jax.nn.softmax(logits, axis=-1), 0.0)
-    mean = jnp.sum(probabilities, axis=(0, 1)) / jnp.maximum(jnp.sum(valid), 1)
+    return jnp.sum(probabilities, axis=(0, 1)), jnp.sum(valid).astype(jnp.float32)
+
+
+def code_perplexity(probabilities: Array, frames: Array) -> Array:
+    """The number of codes in use, summed over codebooks: between `codebooks` and `codebooks * codes`.
+
+    The exponential of the entropy of the mean softmax over masked frames; the arguments are from `code_totals`.
+    """
+    mean = probabilities / jnp.maximum(frames, 1.0)
     return jnp.sum(jnp.exp(-jnp.sum(mean * jnp.log(mean + 1e-7), axis=-1)))
 
 
-def diversity_loss(logits: Array, valid: Array) -> Weighted:
-    """(codebooks * codes - perplexity) / (codebooks * codes), times the masked frames; equation 4 as in fairseq."""
-    choices = logits.shape[-2] * logits.shape[-1]
-    frames = jnp.sum(valid).astype(jnp.float32)
-    return Weighted((choices - code_perplexity(logits, valid)) / choices * frames, frames)
+def diversity_loss(probabilities: Array, frames: Array) -> Array:
+    """(codebooks * codes - perplexity) / (codebooks * codes); equation 4 as in fairseq."""
+    return (probabilities.size - code_perplexity(probabilities, frames)) / probabilities.size
 
 
 def feature_penalty(extracted: Array, frame_mask: Array) -> Weighted:

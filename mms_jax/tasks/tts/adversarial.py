@@ -14,81 +14,75 @@ Array = jax.Array
 
 VOICE, DISCRIMINATORS = "voice", "discriminators"  # top-level keys of the parameters
 
-Step = tuple[Params, optax.OptState, Array, Metrics]
+
+def discriminator_gradients(
+    model: FunctionalModel, params: Params, generated: Generated, rows: Array
+) -> tuple[Params, Metrics]:
+    """The gradient of the discriminators' loss with respect to their parameters, and the figure "discriminator".
+
+    Args:
+      model: with discriminators.
+      params: all parameters.
+      generated: segments, generated and real; they are constants here.
+      rows: the number of rows with a weight in the whole batch, by which the sum over these is divided.
+    """
+    counted, count = generated.counted, len(generated.segments)
+
+    def loss_fn(discriminators: Params):
+        waveforms = jnp.concatenate([generated.real, jax.lax.stop_gradient(generated.segments)])
+        outputs = model.bind(params | {DISCRIMINATORS: discriminators}).discriminators(waveforms)
+        real, fake = ([[x[part] for x in one] for one in outputs] for part in (slice(count), slice(count, None)))
+        loss = losses.discriminator_loss(real, fake, counted)
+        return loss.sum / jnp.maximum(rows, 1e-9), {"discriminator": loss}
+
+    return jax.grad(loss_fn, has_aux=True)(params[DISCRIMINATORS])
 
 
-def update_discriminators(
-    model: FunctionalModel,
-    optimizer: optax.GradientTransformation,
-    params: Params,
-    optimizer_state: optax.OptState,
-    generated: Generated,
-) -> Step:
-    """Updates the discriminators, then computes their gradient with respect to the generated segments.
+def segment_gradient(
+    model: FunctionalModel, params: Params, generated: Generated, rows: Array
+) -> tuple[Array, Metrics]:
+    """The gradient of the adversarial and the feature loss with respect to the generated segments.
+
+    Args: see `discriminator_gradients`.
 
     Returns:
-      Parameters and optimizer state after it; the gradient of the adversarial and the feature loss with respect to the
-      segments, float32 (batch, segment samples); and the figures "discriminator", "discriminator_gradient_norm",
-      "adversarial" and "feature".
+      float32 (batch, segment samples); and the figures "adversarial" and "feature".
     """
-    counted, rows = generated.counted, len(generated.segments)
+    counted = generated.counted
 
-    def discriminate(discriminators: Params, waveforms: Array) -> losses.DiscriminatorOutputs:
-        return model.bind(params | {DISCRIMINATORS: discriminators}).discriminators(waveforms)
+    def discriminate(waveforms: Array) -> losses.DiscriminatorOutputs:
+        return model.bind(params).discriminators(waveforms)
 
-    def discriminator_loss(discriminators: Params):
-        outputs = discriminate(discriminators, jnp.concatenate([generated.real, generated.segments]))
-        real, fake = ([[x[part] for x in one] for one in outputs] for part in (slice(rows), slice(rows, None)))
-        loss = losses.discriminator_loss(real, fake, counted)
-        return loss.mean(), loss
+    real = jax.lax.stop_gradient(discriminate(generated.real))
 
-    gradients, loss = jax.grad(discriminator_loss, has_aux=True)(params[DISCRIMINATORS])
-    params, optimizer_state = apply_to_part(optimizer, DISCRIMINATORS, gradients, optimizer_state, params)
-    discriminators = params[DISCRIMINATORS]
-    real_outputs = jax.lax.stop_gradient(discriminate(discriminators, generated.real))
-
-    def generator_loss(segments: Array):
-        outputs = discriminate(discriminators, segments)
+    def loss_fn(segments: Array):
+        outputs = discriminate(segments)
         figures = {
             "adversarial": losses.adversarial_loss(outputs, counted),
-            "feature": losses.feature_loss(real_outputs, outputs, counted),
+            "feature": losses.feature_loss(real, outputs, counted),
         }
-        return figures["adversarial"].mean() + figures["feature"].mean(), figures
+        return (figures["adversarial"].sum + figures["feature"].sum) / jnp.maximum(rows, 1e-9), figures
 
-    segment_gradient, figures = jax.grad(generator_loss, has_aux=True)(generated.segments)
-    norm = Weighted(optax.tree.norm(gradients), jnp.ones(()))
-    return (
-        params,
-        optimizer_state,
-        segment_gradient,
-        figures
-        | {
-            "discriminator": loss,
-            "discriminator_gradient_norm": norm,
-        },
-    )
+    return jax.grad(loss_fn, has_aux=True)(generated.segments)
+
+
+def apply_discriminators(
+    optimizer: optax.GradientTransformation, params: Params, state: optax.OptState, gradients: Params
+) -> tuple[Params, optax.OptState, Metrics]:
+    """One update of the discriminators; the figure "discriminator_gradient_norm"."""
+    params, state = apply_to_part(optimizer, DISCRIMINATORS, gradients, state, params)
+    return params, state, {"discriminator_gradient_norm": Weighted(optax.tree.norm(gradients), jnp.ones(()))}
 
 
 def skip_discriminators(
-    model: FunctionalModel,
-    optimizer: optax.GradientTransformation,
-    params: Params,
-    optimizer_state: optax.OptState,
-    generated: Generated,
-) -> Step:
-    """A step of the same form without the discriminators: no gradient, and figures of weight 0.
+    optimizer: optax.GradientTransformation, params: Params, state: optax.OptState
+) -> tuple[Params, optax.OptState]:
+    """A step in which the discriminators stand still.
 
     Their optimizer keeps counting, so that they start at the learning rate that the voice has reached by then.
     """
-
-    def update(params: Params, optimizer_state: optax.OptState) -> Step:
-        return update_discriminators(model, optimizer, params, optimizer_state, generated)
-
-    _, _, segment_gradient, figures = jax.eval_shape(update, params, optimizer_state)
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), (segment_gradient, figures))
     no_gradients = jax.tree.map(jnp.zeros_like, {DISCRIMINATORS: params[DISCRIMINATORS]})
-    _, optimizer_state = optimizer.update(no_gradients, optimizer_state, params)
-    return params, optimizer_state, *zeros
+    return params, optimizer.update(no_gradients, state, params)[1]
 
 
 def apply_to_part(

@@ -20,8 +20,9 @@ def default_config() -> ConfigDict:
     config.tts.segment = 8192  # samples of each recording that are generated in a step
     config.tts.mel_weight = 45.0
     config.tts.kl_weight = 1.0
-    config.tts.diagonal_prior_steps = 0  # batches in which a fading prior favors diagonal alignments
-    config.tts.discriminator_start_step = 0  # first batch with discriminators
+    config.tts.diagonal_prior_steps = 0  # updates in which a fading prior favors diagonal alignments
+    config.tts.discriminator_start_step = 0  # first update with discriminators
+    config.tts.speaker_width = 256  # of the embeddings, where the corpora have several speakers
     config.tts.uroman = False  # whether the corpus's transcripts are romanized; the voice then romanizes its texts
     config.tts.recognizer = ""  # a model that transcribes synthesized speech, for evaluation
     return config

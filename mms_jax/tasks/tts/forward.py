@@ -71,6 +71,24 @@ def draw(config: VitsConfig, batch: Batch, key: Array, *, train: bool = True) ->
     )
 
 
+def usable(batch: Batch, segment: int, hop: int) -> tuple[Array, Array, Array]:
+    """The rows with a weight in the losses, and their lengths.
+
+    Returns:
+      counted, bool (batch,): real rows, long enough for the segment and their text; and their frames and symbols, int
+      (batch,), 0 for the others.
+    """
+    frames, symbols = batch["lengths"] // hop, batch["label_lengths"]
+    counted = batch["counted"] & (batch["lengths"] >= segment) & (symbols > 0) & (symbols <= frames)
+    return counted, jnp.where(counted, frames, 0), jnp.where(counted, symbols, 0)
+
+
+def loss_weights(batch: Batch, segment: int, hop: int) -> dict[str, Array]:
+    """The weights of the losses of `generate`, by name, and "rows", that of the adversarial losses."""
+    counted, frames, symbols = (jnp.sum(x).astype(jnp.float32) for x in usable(batch, segment, hop))
+    return {"mel": counted, "kl": frames, "duration": symbols, "rows": counted}
+
+
 def generate(
     voice: Vits, batch: Batch, random: Randomness, *, segment: int, diagonal_penalty: Array | None = None
 ) -> Generated:
@@ -78,7 +96,8 @@ def generate(
 
     Args:
       voice: the module.
-      batch: with waveforms, lengths, labels (symbols with the blanks between), label_lengths, counted.
+      batch: with waveforms, lengths, labels (symbols with the blanks between), label_lengths, counted;
+        and speaker, for a voice with several.
       random: from `draw`.
       segment: samples of a segment, a multiple of the hop.
       diagonal_penalty: nats by which the alignment score of a frame falls for each squared symbol off the diagonal; None
@@ -86,19 +105,18 @@ def generate(
     """
     config = voice.config
     hop = config.hop
+    speaker = voice.speaker(batch.get("speaker"))
     text_key, duration_key = (None, None) if random.dropout is None else jax.random.split(random.dropout)
     waveforms = jnp.pad(batch["waveforms"], ((0, 0), (0, -batch["waveforms"].shape[1] % hop)))
-    frames, symbols = batch["lengths"] // hop, batch["label_lengths"]
-    counted = batch["counted"] & (batch["lengths"] >= segment) & (symbols > 0) & (symbols <= frames)
-    frames = jnp.where(counted, frames, 0)
+    counted, frames, symbols = usable(batch, segment, hop)
     frame_mask = length_mask(frames, waveforms.shape[1] // hop)
 
-    text = voice.text_encoder(batch["labels"], jnp.where(counted, symbols, 0), text_key)
+    text = voice.text_encoder(batch["labels"], symbols, text_key)
     spectrogram = magnitudes(waveforms, jnp.maximum(batch["lengths"], config.fft), config.fft, hop)
     spectrogram = jnp.where(frame_mask[:, :, None], spectrogram, 0.0)
-    mean, log_std = voice.posterior(spectrogram, frame_mask, None)
+    mean, log_std = voice.posterior(spectrogram, frame_mask, speaker)
     latents = jnp.where(frame_mask[:, :, None], mean + random.posterior * jnp.exp(log_std), 0.0)
-    prior_latents = voice.flow(latents, frame_mask, None)
+    prior_latents = voice.flow(latents, frame_mask, speaker)
     scores = log_densities(prior_latents, text)
     if diagonal_penalty is not None:
         scores -= diagonal_penalty * off_diagonal(frames, symbols, *scores.shape[1:]) ** 2
@@ -106,7 +124,7 @@ def generate(
 
     start = jnp.floor(random.segment * (frames - segment // hop + 1)).astype(jnp.int32)
     start = jnp.maximum(start, 0)
-    segments = voice.generator(_slices(latents, start, segment // hop))
+    segments = voice.generator(_slices(latents, start, segment // hop), speaker)
     real = _slices(waveforms, start * hop, segment)
     # The spectrogram of the whole recording, so that the edges of the segment include their context.
     mel_real = log_mel(_slices(spectrogram, start, segment // hop), config.rate)
@@ -116,18 +134,20 @@ def generate(
     figures = {
         "mel": losses.mean_absolute(mel_real, mel, counted),
         "kl": losses.kl_loss(prior_latents, log_std, *prior, frame_mask),
-        "duration": _duration_loss(voice, text, symbol, random.durations, duration_key),
+        "duration": _duration_loss(voice, text, symbol, speaker, random.durations, duration_key),
     }
     return Generated(segments, real, counted, symbol, figures)
 
 
-def _duration_loss(voice: Vits, text: TextEncoding, symbol: Array, noise: Array, key: Array | None) -> Weighted:
+def _duration_loss(
+    voice: Vits, text: TextEncoding, symbol: Array, speaker: Array | None, noise: Array, key: Array | None
+) -> Weighted:
     durations = jnp.sum(jax.nn.one_hot(symbol, text.mask.shape[1]), axis=1)
     weight = jnp.sum(text.mask).astype(jnp.float32)
     if isinstance(voice.durations, StochasticDurationPredictor):
-        rows = voice.durations.negative_log_likelihood(text.hidden, text.mask, None, durations, noise, key)
+        rows = voice.durations.negative_log_likelihood(text.hidden, text.mask, speaker, durations, noise, key)
         return Weighted(jnp.sum(rows), weight)
-    predicted = voice.durations(text.hidden, text.mask, None, key)
+    predicted = voice.durations(text.hidden, text.mask, speaker, key)
     wanted = jnp.where(text.mask, jnp.log(durations + 1e-6), 0.0)
     return Weighted(jnp.sum((predicted - wanted) ** 2), weight)
 

@@ -64,11 +64,12 @@ def make_examples(
         random = draw(config, batch, jax.random.key(0), train=False)
         frames = random.posterior.shape[1]
         text = voice.text_encoder(batch["labels"], batch["label_lengths"])
-        durations = voice.draw_durations(text, None, config.noise_scale_duration * random.durations, 1.0)
+        speaker = voice.speaker(batch.get("speaker"))
+        durations = voice.draw_durations(text, speaker, config.noise_scale_duration * random.durations, 1.0)
         symbol = symbol_of_frame(durations, frames)
-        latents = voice.latents(text.mean, text.log_std, symbol, None, config.noise_scale * random.posterior)
+        latents = voice.latents(text.mean, text.log_std, symbol, speaker, config.noise_scale * random.posterior)
         end = jnp.sum(symbol >= 0, axis=1)
-        synthesized = voice.generator(latents, None, begin=jnp.zeros_like(end), end=end)
+        synthesized = voice.generator(latents, speaker, begin=jnp.zeros_like(end), end=end)
         recorded = jnp.pad(batch["waveforms"], ((0, 0), (0, frames * config.hop - batch["waveforms"].shape[1])))
         aligned = generate(voice, batch, random, segment=segment).symbol
         return {

@@ -46,7 +46,7 @@ def score_voice(
     model = load(recognizer, languages=[language], kind=RECOGNIZER) if recognizer else None  # first: it may be missing
     texts = [normalize(as_text(record["text"]), as_text(record["language"])) for record in records]
     recordings = [decode_flac(record["audio"], as_text(record["id"]))[0] for record in records]
-    answers = list(voice.speak_each(texts, seed=seed))
+    answers = _speak(voice, texts, [as_text(record["speaker"]) for record in records], seed)
     synthesized = [answer.samples for answer in answers if not isinstance(answer, SpeechError)]
     if len(synthesized) != len(texts):
         raise SpeechError(
@@ -65,6 +65,18 @@ def score_voice(
         for name, waveforms in (("cer_natural", recordings), ("cer", synthesized)):
             result[name] = float(jiwer.cer(texts, model.transcribe_waveforms(waveforms, language=language)))
     return result
+
+
+def _speak(voice: Any, texts: Sequence[str], speakers: Sequence[str], seed: int) -> list[Any]:
+    """Each text by its speaker, as `speak_each` gives them."""
+    if voice.config.speakers == 1:
+        return list(voice.speak_each(texts, seed=seed))
+    answers: list[Any] = [None] * len(texts)
+    for speaker in sorted(set(speakers)):
+        rows = [row for row, name in enumerate(speakers) if name == speaker]
+        for row, answer in zip(rows, voice.speak_each([texts[row] for row in rows], seed=seed, speaker=speaker)):
+            answers[row] = answer
+    return answers
 
 
 def mel_cepstral_distortion(recorded: np.ndarray, synthesized: np.ndarray) -> float:

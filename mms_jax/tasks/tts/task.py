@@ -1,16 +1,16 @@
 """VITS as a task: a voice is trained against discriminators, each with its own optimizer, in one step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import logging
 from flax import nnx
 from ml_collections import ConfigDict
 
 from input_pipeline.corpora.storage import Corpus
-from input_pipeline.dataset import DataNeeds, corpus_alphabets
+from input_pipeline.dataset import DataNeeds, corpus_alphabets, corpus_speakers
 from input_pipeline.decode import Batch
 from mms_jax import sharding
 from mms_jax.audio.waveform import SAMPLE_RATE
@@ -25,26 +25,15 @@ from mms_jax.models.vits.model import AdversarialVits
 from mms_jax.tasks.base import CarriedOver, Evaluation, Examples, LoadModel, Result, Task, Updated
 from mms_jax.tasks.tts import config as defaults
 from mms_jax.tasks.tts import metrics, scoring
-from mms_jax.tasks.tts.adversarial import (
-    DISCRIMINATORS,
-    VOICE,
-    apply_to_part,
-    skip_discriminators,
-    update_discriminators,
-)
-from mms_jax.tasks.tts.forward import draw, generate
-from mms_jax.tasks.weighted import Weighted
+from mms_jax.tasks.tts.adversarial import DISCRIMINATORS, VOICE
+from mms_jax.tasks.tts.step import adversarial_step
 from mms_jax.text.voice_tokenizer import VoiceTokenizer, known_rows
 
 Array = jax.Array
 
-DIAGONAL_PRIOR = (
-    3.0  # nats by which a frame's score falls for each squared symbol off the diagonal, in the first update
-)
-
 
 class TtsTask(Task):
-    """One voice, from recordings and transcripts."""
+    """A voice, of one speaker or of several, from recordings and transcripts."""
 
     name = "tts"
     kind = VOICE_KIND
@@ -54,13 +43,14 @@ class TtsTask(Task):
     default_config = staticmethod(defaults.default_config)
     format_result = staticmethod(metrics.format_table)
 
-    def __init__(self, config: ConfigDict, model: VitsConfig, tokenizer: VoiceTokenizer):
+    def __init__(self, config: ConfigDict, model: VitsConfig, tokenizer: VoiceTokenizer, speakers: Sequence[str] = ()):
         """Stores the settings of the losses.
 
         Args:
           config: the experiment.
           model: the geometry.
           tokenizer: symbols of the voice.
+          speakers: names by number, of a voice with several.
 
         Raises:
           ConfigError: recordings may be too short for a segment, or have another rate than the voice.
@@ -84,7 +74,7 @@ class TtsTask(Task):
         self.diagonal_prior_steps = settings.diagonal_prior_steps
         self.discriminator_start_step = settings.discriminator_start_step
         # Waveforms stay as they were recorded: the voice is to be as loud as its recordings.
-        self.needs = DataNeeds(tokenizer=tokenizer, waveform_epsilon=None)
+        self.needs = DataNeeds(tokenizer=tokenizer, waveform_epsilon=None, speakers=tuple(speakers))
 
     @classmethod
     def check_config(cls, config: ConfigDict) -> None:
@@ -94,7 +84,10 @@ class TtsTask(Task):
 
     @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "TtsTask":
-        """See Task. The symbols are those of the corpora's transcripts, which are in one language."""
+        """See Task. The symbols are those of the corpora's transcripts, which are in one language.
+
+        Several speakers get embeddings, which condition all but the text encoder (Kim et al. 2021, section 2.5).
+        """
         alphabets = corpus_alphabets(corpora)
         if len(alphabets) != 1:
             raise CorpusError(
@@ -103,13 +96,21 @@ class TtsTask(Task):
             )
         [(language, characters)] = alphabets.items()
         tokenizer = VoiceTokenizer.from_characters(characters, language, uroman=config.tts.uroman)
-        return cls(config, geometry(config.model.geometry, vocabulary=len(tokenizer)), tokenizer)
+        speakers = corpus_speakers(corpora)
+        if len(speakers) == 1:
+            return cls(config, geometry(config.model.geometry, vocabulary=len(tokenizer)), tokenizer)
+        logging.info("%d speakers: %s", len(speakers), ", ".join(speakers))
+        width = config.tts.speaker_width
+        model = geometry(config.model.geometry, vocabulary=len(tokenizer), speakers=len(speakers), speaker_width=width)
+        return cls(config, model, tokenizer, speakers)
 
     @classmethod
     def from_description(cls, config: ConfigDict, description: Description) -> "TtsTask":
         """See Task."""
         tokenizer = VoiceTokenizer.from_json(description["text"])
-        return cls(config, VitsConfig.from_json(description["model"]), tokenizer)
+        model = VitsConfig.from_json(description["model"])
+        numbers = [str(number) for number in range(model.speakers)] if model.speakers > 1 else []
+        return cls(config, model, tokenizer, description.get("speakers", numbers))
 
     def build(self, key: Array) -> AdversarialVits:
         """See Task."""
@@ -117,13 +118,10 @@ class TtsTask(Task):
 
     def describe(self) -> Description:
         """See Task."""
-        return {"kind": self.kind, "model": self.model.to_json(), "text": self.tokenizer.to_json()}
-
-    def objective(self, figures: Mapping[str, Weighted]) -> Array:
-        """The loss of the voice without its adversarial part (Kim et al. 2021, equation 12)."""
-        return (
-            self.mel_weight * figures["mel"].mean() + self.kl_weight * figures["kl"].mean() + figures["duration"].mean()
-        )
+        named: Description = {"kind": self.kind, "model": self.model.to_json(), "text": self.tokenizer.to_json()}
+        if self.needs.speakers:
+            named["speakers"] = list(self.needs.speakers)
+        return named
 
     def update(
         self,
@@ -134,56 +132,10 @@ class TtsTask(Task):
         batch: Batch,
         key: Array,
         step: Array,
+        parts: int = 1,
     ) -> Updated:
-        """See Task. First the discriminators, then the voice against the new discriminators.
-
-        The voice runs forward once: its backward pass waits for the discriminators' update. They take part from batch
-        `config.tts.discriminator_start_step` on. In the first `config.tts.diagonal_prior_steps` batches a fading penalty
-        draws the alignment to the diagonal, as a flat start does for Gaussian mixtures in recognition.
-        """
-        random = draw(self.model, batch, key)
-        penalty = None
-        if self.diagonal_prior_steps:
-            penalty = DIAGONAL_PRIOR * jnp.maximum(0.0, 1.0 - step / self.diagonal_prior_steps)
-
-        def run_voice(voice: Params):
-            module = model.bind(params | {VOICE: voice}).voice
-            generated = generate(module, batch, random, segment=self.segment, diagonal_penalty=penalty)
-            return (generated.segments, self.objective(generated.losses)), generated
-
-        (_, objective), pull_back, generated = jax.vjp(run_voice, params[VOICE], has_aux=True)
-
-        def with_discriminators(params: Params, optimizer_state: optax.OptState):
-            return update_discriminators(model, optimizer, params, optimizer_state, generated)
-
-        def without_discriminators(params: Params, optimizer_state: optax.OptState):
-            return skip_discriminators(model, optimizer, params, optimizer_state, generated)
-
-        if self.discriminator_start_step:
-            params, optimizer_state, segment_gradient, figures = jax.lax.cond(
-                step >= self.discriminator_start_step,
-                with_discriminators,
-                without_discriminators,
-                params,
-                optimizer_state,
-            )
-        else:
-            params, optimizer_state, segment_gradient, figures = with_discriminators(params, optimizer_state)
-        [gradients] = pull_back((segment_gradient, jnp.ones(())))
-        params, optimizer_state = apply_to_part(optimizer, VOICE, gradients, optimizer_state, params)
-        one, present = jnp.ones(()), jnp.sum(batch["counted"]).astype(jnp.float32)
-        loss = objective + figures["adversarial"].mean() + figures["feature"].mean()
-        return (
-            params,
-            optimizer_state,
-            generated.losses
-            | figures
-            | {
-                "loss": Weighted(loss, one),
-                "gradient_norm": Weighted(optax.tree.norm(gradients), one),
-                "infeasible": Weighted(present - jnp.sum(generated.counted), present),
-            },
-        )
+        """See Task. First the discriminators, then the voice against the new discriminators; see `tasks.tts.step`."""
+        return adversarial_step(self, model, optimizer, params, optimizer_state, batch, key, step, parts)
 
     def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
         """See Task: the losses of the voice, see `metrics.make_evaluation`."""
