@@ -28,6 +28,10 @@ def get_config() -> ConfigDict:
     config.model.activation_dropout = 0.1
     config.input.corpora = ("asterisk/core:train",)
     config.input.eval_corpora = ("asterisk/core:test",)
+    config.input.dev_corpora = ("asterisk/core:validation",)
+    config.input.beta_language = 0.5
+    config.fine_tuning.freeze_extractor = False  # the quickstart's has heard only synthetic speech
+    config.fine_tuning.freeze_backbone = 0.0
     config.input.bucket_seconds = (2.0, 4.0, 8.0)
     config.input.min_seconds = 0.3
     config.input.batch_seconds = 12.0

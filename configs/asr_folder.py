@@ -4,7 +4,9 @@
     python -m mms_jax.train --config=asr_folder --workdir=runs/mine
 
 The small model suits an accelerator, or two CPU cores and a night; on a laptop set --config.model.geometry=tiny. With a
-pretrained run of the same geometry, add --config.init_from=RUN. The accuracy depends on the recordings: an hour by
+pretrained model of the same geometry, add --config.init_from=MODEL: its extractor then stands still, and its encoder for
+the first fifth of the updates (config.fine_tuning). With --config.eval_every=200 --config.checkpoint.best=cer, the best
+checkpoint on the validation split is kept as runs/mine@best. The accuracy depends on the recordings: an hour by
 one reader gives a recognizer of that reader.
 """
 
@@ -23,6 +25,7 @@ def get_config() -> ConfigDict:
     config.model.layerdrop = 0.05
     config.input.corpora = ("audio_folder/mine:train",)
     config.input.eval_corpora = ("audio_folder/mine:test",)
+    config.input.dev_corpora = ("audio_folder/mine:validation",)
     config.input.bucket_seconds = (2.0, 4.0, 7.0, 12.0)
     config.input.min_seconds = 0.3
     config.input.batch_seconds = 48.0

@@ -14,6 +14,9 @@ def get_config() -> ConfigDict:
     config = default_config("asr")
     config.total_steps = 1700
     config.model.geometry = "tiny"
+    # After minutes of pretraining, there is more to learn than to keep.
+    config.fine_tuning.freeze_extractor = False
+    config.fine_tuning.freeze_backbone = 0.0
     config.input.bucket_seconds = (2.6, 4.0)
     # Batches are small, since the first phase of CTC, in which only blanks are predicted, takes a number of updates,
     # not of hours of audio.

@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     # Discriminators help little before the voice is intelligible, and a step takes 15 to 40 % longer with them.
     config.tts.discriminator_start_step = 2100
     config.input.corpora = ("spoken_phrases/reader:train",)
+    config.input.dev_corpora = ("spoken_phrases/reader:validation",)
     config.input.eval_corpora = ("spoken_phrases/reader:test",)
     config.input.bucket_seconds = (5.0,)  # one shape, since compiling the step takes longer than some hundred steps
     config.input.min_seconds = 0.6

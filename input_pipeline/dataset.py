@@ -97,7 +97,12 @@ def training_data(
         logging.warning("%s", missing)
     weights = sampling_weights(table, beta_corpus=config.beta_corpus, beta_language=config.beta_language)
     plan = TrainingPlan(
-        table, weights, batch_seconds=config.batch_seconds, rows_multiple=config.rows_multiple, seed=seed
+        table,
+        weights,
+        batch_seconds=config.batch_seconds,
+        batch_rows=config.batch_rows,
+        rows_multiple=config.rows_multiple,
+        seed=seed,
     )
     if (repeats := plan.repeats()) > 0.01:
         logging.warning(

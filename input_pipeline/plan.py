@@ -193,7 +193,16 @@ class TrainingPlan:
       pass_batches: batches of a pass, rounded.
     """
 
-    def __init__(self, table: Table, weights: np.ndarray, *, batch_seconds: float, rows_multiple: int, seed: int):
+    def __init__(
+        self,
+        table: Table,
+        weights: np.ndarray,
+        *,
+        batch_seconds: float,
+        rows_multiple: int,
+        seed: int,
+        batch_rows: int = 0,
+    ):
         """Lays out the epochs.
 
         Args:
@@ -203,12 +212,15 @@ class TrainingPlan:
           rows_multiple: rows of every batch are a multiple of this; the mesh's data axes must divide it. It is part of
             the config, not taken from the devices, so that the order does not depend on them.
           seed: of all random draws.
+          batch_rows: rows of every batch, whatever its length, rounded down to a multiple; 0 for those that
+            `batch_seconds` hold.
         """
         self.table = table
         self._seed = seed
         self._members = [np.flatnonzero(table.bucket == number) for number in range(len(table.buckets))]
         self._weights = [weights[members] for members in self._members]
-        rows = [max(1, int(batch_seconds / seconds) // rows_multiple) * rows_multiple for seconds in table.buckets]
+        wanted = [batch_rows or int(batch_seconds / seconds) for seconds in table.buckets]
+        rows = [max(1, count // rows_multiple) * rows_multiple for count in wanted]
         draws_of_a_pass = np.sum(np.ceil(table.seconds / table.heard))
         shares = np.asarray([part.sum() for part in self._weights])
         passes, self._parts = _lay_out(shares, draws_of_a_pass, rows)

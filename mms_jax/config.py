@@ -54,9 +54,8 @@ def _common_config() -> ConfigDict:
     config.input.min_seconds = 0.5
     config.input.max_characters = 0  # longer transcripts are left out; 0: no limit
     config.input.batch_seconds = 160.0  # audio in a global batch, padding included
-    config.input.rows_multiple = (
-        1  # divides the rows of a batch; a multiple of data * fsdp of the mesh, and of accumulate
-    )
+    config.input.batch_rows = 0  # rows of a batch, however long they are; 0: as many as batch_seconds hold
+    config.input.rows_multiple = 1  # divides the rows of a batch; a multiple of accumulate and the mesh's data * fsdp
     config.input.noise = ()  # (low, high): signal-to-noise ratio in dB of noise that is added in training; (): none
     config.input.workers = 0  # decoding processes; 0 decodes in threads
     config.input.prefetch = 4  # batches
@@ -110,7 +109,7 @@ _FREE_KEYS = ("input.workers", "input.prefetch", "input.data_dir", "input.dev_co
 _AT_LEAST = {
     "total_steps": 1, "seed": 0, "log_every": 1, "eval_every": 0, "checkpoint.every": 1, "checkpoint.keep": 1,
     "checkpoint.keep_every": 0, "profile.start": 0, "profile.steps": 1, "mesh.fsdp": 1, "mesh.tensor": 1,
-    "input.workers": 0, "input.prefetch": 1, "input.rows_multiple": 1, "input.batch_seconds": 1e-3,
+    "input.workers": 0, "input.prefetch": 1, "input.rows_multiple": 1, "input.batch_rows": 0, "input.batch_seconds": 1e-3,
     "input.min_seconds": 0, "input.max_characters": 0, "optimizer.accumulate": 1, "optimizer.learning_rate": 0,
     "optimizer.clip_norm": 0, "optimizer.average": 0, "masking.time_length": 1, "masking.channel_length": 1,
 }  # fmt: skip

@@ -64,7 +64,10 @@ def test_config_files_of_version_0_1_still_load():
         config = default_config()
         config.task, config.optimizer.learning_rate = task, 0.5
         expected = default_config(task)
-        expected.optimizer.learning_rate = 0.5
+        expected.optimizer.learning_rate, expected.optimizer.eps = 0.5, 1e-6
+        expected.input.beta_corpus = expected.input.beta_language = 0.5
+        if task == "asr":  # nothing stood still in fine-tuning then
+            expected.fine_tuning.freeze_extractor, expected.fine_tuning.freeze_backbone = False, 0.0
         assert current_config(config) == expected
     assert default_config().task == "asr"
 

@@ -92,7 +92,7 @@ class Quickstart:
             f"--workdir={self.folder / name}",
             f"--config.input.data_dir={self.data}",
         )
-        watched = (f"--config.input.eval_corpora=('{LABELED}:validation',)", f"--config.eval_every={WATCH_EVERY}")
+        watched = (f"--config.input.dev_corpora=('{LABELED}:validation',)", f"--config.eval_every={WATCH_EVERY}")
         self.command(f"train_{name}", "mms_jax.train", *common, *watched, *changes)
         scored = f"--config.input.eval_corpora=('{LABELED}:test',)"
         self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, scored, show=True)
@@ -214,7 +214,7 @@ def run(folder: pathlib.Path, *, tts: bool) -> dict:
     results: dict[str, Any] = {
         **{name: _error_rates(steps.evaluation(name)) for name in RECOGNIZERS},
         "alignment": alignment,
-        "pretrain": {name: pretrain[name] for name in ("accuracy", "contrastive", "code_perplexity")},
+        "pretrain": {name: pretrain[name] for name in ("accuracy", "chance", "contrastive", "code_perplexity")},
         "transcripts": transcripts,
     }
     if tts:
@@ -252,8 +252,8 @@ def format_results(results: dict) -> str:
         f"\nThe aligner found {alignment['verses']} verses; their boundaries are {alignment['median_ms']:.0f} ms off "
         f"(median), 95 % of them less than {alignment['p95_ms']:.0f} ms; {alignment['lost']} verses are lost."
     )
-    accuracy = 100 * results["pretrain"]["accuracy"]
-    lines += [verdict, f"Masked frames identified among 101 candidates: {accuracy:.1f} % (chance 1 %)."]
+    accuracy, chance = (100 * results["pretrain"][name] for name in ("accuracy", "chance"))
+    lines += [verdict, f"Pretraining identifies {accuracy:.1f} % of the masked frames; a guess, {chance:.1f} %."]
     if "voice" in results:
         lines += ["", "the voice, on held-out sentences", format_voice_scores(results["voice"])]
     lines.append(f"{results['minutes']:.1f} minutes.")
@@ -284,7 +284,7 @@ def _run() -> None:
 def _progress_line(line: str) -> str:
     """The main figures of a log line."""
     words = line.split("] ", 1)[1].split("  ")
-    wanted = ("step", "accuracy", "contrastive", "loss_per_character", "mel", "audio_rate", "loss ")
+    wanted = ("step", "accuracy", "chance", "contrastive", "loss_per_character", "mel", "audio_rate", "loss ")
     return "  ".join(word.strip() for word in words if word.startswith(wanted))
 
 

@@ -1,5 +1,6 @@
 """Corpora: the shipped one, the telephone prompts, a user's folder."""
 
+import dataclasses
 import pathlib
 import tarfile
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.corpora import asterisk, spoken_phrases
+from input_pipeline.corpora import asterisk, spoken_phrases, unlabeled
 from input_pipeline.corpora.audio_folder import AudioFolder
 from input_pipeline.corpora.espeak import espeak
 from input_pipeline.corpora.phrases import PHRASES, sample_sentences
@@ -210,3 +211,32 @@ def test_prompts_from_official_archives(tmp_path, monkeypatch):
     assert float(splits[0].index.seconds[0]) == pytest.approx(1.0, abs=0.01)
     texts = [{record["text"] for record in split.source} for split in splits]
     assert not texts[0] & texts[2]
+
+
+def test_unlabeled_clips_are_found_stripped_of_pauses_and_joined(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    tone, pause = np.sin(np.arange(16_000) / 5.0), np.zeros(16_000)
+    clip = 0.3 * np.concatenate([pause, tone, pause, tone]) + 1e-5 * rng.normal(size=64_000)
+    for name in ("game/cs/x-m-one.ogg", "game/cs/x-m-two.ogg", "game/cs/x-b-one.ogg", "game/xx/x-m-one.ogg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, clip, 16_000)
+    (tmp_path / "game/cs/readme.txt").write_text("no sound")
+    sets = {"fillets": dataclasses.replace(unlabeled.SETS["fillets"], folder=str(tmp_path))}
+    monkeypatch.setattr(unlabeled, "SETS", sets)
+    clips = unlabeled.find_clips(sets["fillets"])
+    assert [(c.language, c.speaker, c.path.name) for c in clips] == [
+        ("ces", "ces/b", "x-b-one.ogg"), ("ces", "ces/m", "x-m-one.ogg"), ("ces", "ces/m", "x-m-two.ogg"),
+    ]  # fmt: skip
+    short = unlabeled.without_pauses(clip.astype(np.float32))
+    assert 2.2 < len(short) / 16_000 < 2.8  # two seconds of speech, 0.1 s on either side of each
+    monkeypatch.setattr(unlabeled, "_split_of", lambda identity: "validation" if "/b/" in identity else "train")
+    builder = unlabeled.Unlabeled(config="fillets", data_dir=str(tmp_path / "data"), file_format="array_record")
+    builder.download_and_prepare()
+    joined, alone = (open_corpus("unlabeled/fillets", split, tmp_path / "data") for split in ("train", "validation"))
+    assert joined.index.seconds == pytest.approx([2 * len(short) / 16_000], abs=0.1)
+    assert alone.index.seconds == pytest.approx([len(short) / 16_000], abs=0.1)
+    assert list(joined.index.language) == ["ces"]
+
+    nothing = dataclasses.replace(sets["fillets"], folder=str(tmp_path / "none"))
+    with pytest.raises(CorpusError, match=r"apt-get install --no-install-recommends fillets-ng-data-cs"):
+        unlabeled.find_clips(nothing)

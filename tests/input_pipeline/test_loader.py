@@ -1,5 +1,6 @@
 """Decoding: what the arrays hold, in threads and processes, and what happens to damaged records."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -145,3 +146,26 @@ def test_a_stale_index_is_made_anew(tone_data):
         fields = dict(stored)
     np.savez(path, **(fields | {"seconds": fields["seconds"][:3]}))
     assert len(open_corpus("audio_folder/tones", "train", tone_data).index) == 48
+
+
+def test_an_utterance_that_fills_a_batch_is_cropped_anew_in_each_row(tone_config, opened):
+    corpora, *_ = opened
+    tone_config.input.bucket_seconds, tone_config.input.batch_seconds = (0.4,), 12.0
+    plan, decoder = training_data(tone_config.input, corpora, needs(), seed=0)
+    batch = plan.batch(0)
+    longest = int(np.argmax(plan.table.seconds))
+    same = dataclasses.replace(batch, items=np.full(30, longest))
+    rows = decoder(same)["waveforms"]
+    assert len(np.unique(rows, axis=0)) == 30
+    halves = [decoder(same, part)["waveforms"] for part in (slice(0, 15), slice(15, 30))]
+    np.testing.assert_array_equal(np.concatenate(halves), rows)  # whatever process decodes them
+
+
+def test_speakers_are_numbered_as_the_voice_numbers_them(tone_data, tone_config):
+    corpora = open_corpora(("audio_folder/tones:train",), str(tone_data))
+    voice = dataclasses.replace(needs(), speakers=("other", "sine"))
+    plan, decoder = training_data(tone_config.input, corpora, voice, seed=0)
+    np.testing.assert_array_equal(decoder(plan.batch(0))["speaker"], 1)
+    stranger = dataclasses.replace(needs(), speakers=("other",))
+    _, decoder = training_data(tone_config.input, corpora, stranger, seed=0)
+    assert not decoder(plan.batch(0))["counted"].any()

@@ -13,7 +13,7 @@ from mms_jax.audio.spectrogram import log_mel, magnitudes
 from mms_jax.interop.vits import entries
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.vits.config import VitsConfig, geometry
-from mms_jax.models.vits.convolution import convolve, convolve_transposed
+from mms_jax.models.vits.convolution import Conv, ConvTranspose, convolve, convolve_transposed
 from mms_jax.models.vits.durations import StochasticDurationPredictor
 from mms_jax.models.vits.model import Vits, fold_weight_norm, spread_over_frames, symbol_of_frame
 from mms_jax.models.vits.monotonic import monotonic_alignment, monotonic_alignment_reference, off_diagonal
@@ -302,3 +302,17 @@ def test_impossible_geometries():
         geometry("mms", speakers=3)
     with pytest.raises(ValueError, match="no geometry 'large'"):
         geometry("large")
+
+
+def test_initial_convolutions_are_pytorchs():
+    """Uniform within 1 / sqrt(fan in), biases too; a transposed convolution counts its outputs as fan in."""
+    conv = Conv(32, 48, 7, normed=True, dtype=FLOAT, rngs=nnx.Rngs(0))
+    up = ConvTranspose(64, 32, 16, 8, normed=True, dtype=FLOAT, rngs=nnx.Rngs(0))
+    for module, fan_in in ((conv, 7 * 32), (up, 16 * 32)):
+        bound = fan_in**-0.5
+        kernel = np.asarray(module.direction[...])
+        assert np.abs(kernel).max() <= bound and kernel.std() == pytest.approx(bound / 3**0.5, rel=0.02)
+        bias = np.asarray(module.bias[...])
+        assert 0.8 * bound < np.abs(bias).max() <= bound
+    zero = Conv(4, 4, zero=True, dtype=FLOAT, rngs=nnx.Rngs(0))
+    assert not np.any(zero.kernel[...]) and not np.any(zero.bias[...])

@@ -1,15 +1,19 @@
 """The backbone against transformers' stored outputs, published sizes, and its own promises."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+from mms_jax.audio.waveform import normalize_waveform
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.layers import scale_gradient
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
-from mms_jax.models.wav2vec2.encoder import TransformerEncoder
+from mms_jax.models.wav2vec2.encoder import TransformerEncoder, attend
 from mms_jax.models.wav2vec2.feature_extractor import strided_windows
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.masking import Masking
@@ -268,3 +272,53 @@ def test_pieces_change_no_number(miniature, frames):
     np.testing.assert_allclose(one.extracted, other.extracted, atol=1e-5)
     for row, count in enumerate(one.frames):
         np.testing.assert_allclose(one.context[row, :count], other.context[row, :count], atol=1e-5)
+
+
+def test_the_first_layer_hears_sixteen_bits_in_bfloat16(miniature):
+    """Quiet speech beside a loud click: the first convolution and norm are exact, and the output is within 2 %."""
+    rng = np.random.default_rng(0)
+    time = np.arange(16_000) / 16_000
+    quiet = 2e-3 * np.sin(2 * np.pi * 180 * time) * (1 + np.sin(20 * time)) + 1e-4 * rng.normal(size=16_000)
+    quiet[8000] = 0.9
+    waveform = normalize_waveform((np.round(quiet * 32768) / 32768).astype(np.float32), 1e-5)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def run(params, dtype, waveforms):
+        module = models[dtype].bind(params)
+        first = module.extractor.layers[0](waveforms[:, :, None])
+        return first, module(waveforms, jnp.asarray([16_000])).context.astype(jnp.float32)
+
+    def build(dtype):
+        return FunctionalModel.abstract(lambda key: Wav2Vec2(miniature, dtype=dtype, rngs=nnx.Rngs(params=key)))
+
+    models = {dtype: build(dtype) for dtype in (jnp.float32, jnp.bfloat16)}
+    params = jax.jit(models[jnp.float32].init)(jax.random.key(0))
+    (first, exact), (first_half, near) = (run(params, dtype, jnp.asarray(waveform)[None]) for dtype in models)
+    np.testing.assert_array_equal(first, first_half)
+    assert float(jnp.linalg.norm(near - exact) / jnp.linalg.norm(exact)) < 0.02
+
+
+def test_input_dropout_comes_before_the_masks_and_spares_the_targets(miniature):
+    config = dataclasses.replace(miniature, input_dropout=0.5)
+    module = Wav2Vec2(config, rngs=nnx.Rngs(0))
+    seen = []
+    module.encoder = lambda x, *_: seen.append(x) or x
+    waveforms, lengths = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8000)), jnp.float32), jnp.full(2, 8000)
+    still = module(waveforms, lengths)
+    masking = Masking(time_length=3, time_minimum=1)
+    dropped = module(waveforms, lengths, masking=masking, mask_key=jax.random.key(1), key=jax.random.key(2))
+    np.testing.assert_array_equal(dropped.features, still.features)
+    masked = np.asarray(dropped.masked)
+    np.testing.assert_array_equal(seen[1][masked], np.broadcast_to(module.mask_embedding[...], seen[1][masked].shape))
+    assert 0.4 < np.mean(np.asarray(seen[1])[~masked] == 0.0) < 0.6
+
+
+def test_attention_dropout_zeroes_weights_and_keeps_their_mean():
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=(1, 2, 40, 8)), jnp.float32) for _ in range(3))
+    mask = jnp.arange(40)[None] < 30
+    exact = attend(q, k, v, mask)
+    draws = jax.vmap(lambda key: attend(q, k, v, mask, 0.3, key))(jax.random.split(jax.random.key(0), 2000))
+    assert float(jnp.abs(draws[0] - exact).max()) > 0.05
+    np.testing.assert_allclose(draws.mean(axis=0), exact, atol=0.05)
+    np.testing.assert_array_equal(attend(q, k, v, mask, 0.3, None), exact)

@@ -9,12 +9,13 @@ import pytest
 
 import mms_jax
 from mms_jax.checkpoint import load_model
-from mms_jax.errors import CorpusError, TrainingError
+from mms_jax.cli import main
+from mms_jax.errors import CorpusError, InputError, TrainingError
 from mms_jax.evaluate import evaluate
 from mms_jax.models.vits import config as vits_config
 from mms_jax.tasks.tts.task import TtsTask
 from mms_jax.train import train
-from tests.conftest import SMALL_VOICE, tone_experiment
+from tests.conftest import SMALL_VOICE, prepare_folder, tone_experiment
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,3 +111,41 @@ def test_checkpoints_describe_the_voice(run):
     description = load_model(run[0]).description
     assert (description["task"], description["kind"]) == ("tts", "voice")
     assert description["text"]["tokens"] == ["_", " ", "a", "b", "c", "d"]
+
+
+@pytest.fixture(scope="module")
+def two_readers(tone_table, tmp_path_factory):
+    """A data folder with the tones as one language's, read by two: audio_folder/two."""
+    table = tone_table.with_name("two_readers.tsv")
+    lines = tone_table.read_text().replace("\teng\t", "\tswh\t").splitlines()
+    table.write_text("\n".join(line.replace("sine", ("anna", "ben")[row % 2]) for row, line in enumerate(lines)) + "\n")
+    return prepare_folder("two", table, tmp_path_factory.mktemp("two"))
+
+
+@pytest.mark.slow
+def test_a_voice_of_two_readers(two_readers, tmp_path, capsys):
+    config = experiment(two_readers)
+    config.input.corpora = ("audio_folder/two:train",)
+    config.input.dev_corpora = config.input.eval_corpora = ("audio_folder/two:test",)
+    config.tts.speaker_width, config.eval_every = 4, 6
+    state = train(config, str(tmp_path / "run"))
+    first = load_model(tmp_path / "run" / "checkpoints" / "3")
+    assert first.description["speakers"] == ["anna", "ben"]
+    moved = np.abs(np.asarray(state.params["voice"]["speakers"]) - np.asarray(first.params["voice"]["speakers"]))
+    assert (moved.max(axis=1) > 0).all()  # both have a gradient
+
+    result = evaluate(config, str(tmp_path / "run"))
+    assert result["sentences"] == 12 and np.isfinite(result["mcd"])
+    voice = mms_jax.load(tmp_path / "run")
+    anna, ben = (voice.speak("abca", speaker=name).samples for name in ("anna", "ben"))
+    np.testing.assert_array_equal(anna, voice.speak("abca", speaker=0).samples)
+    assert len(anna) != len(ben) or np.abs(anna - ben).max() > 1e-4
+    with pytest.raises(InputError, match=r"speaker=carl: this voice has speakers 0 to 1 \(anna, ben\)"):
+        voice.speak("abca", speaker="carl")
+    out = tmp_path / "ben.wav"
+    assert main(["speak", "abca", "--model", str(tmp_path / "run"), "--speaker", "ben", "--out", str(out)]) == 0
+    alone = experiment(two_readers, init_from=str(tmp_path / "run"))
+    alone.input.corpora = ("audio_folder/two:train",)
+    alone.tts.speaker_width = 8
+    with pytest.raises(TrainingError, match=r"config\.init_from"):
+        train(alone, str(tmp_path / "other"))

@@ -120,7 +120,7 @@ class Wav2Vec2ForClusters(nnx.Module):
 
     def __init__(self, config: Wav2Vec2Config, centers: np.ndarray, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
-        self.head = linear(config.hidden, len(centers), ("embed", None), dtype=jnp.float32, rngs=rngs)
+        self.cluster_head = linear(config.hidden, len(centers), ("embed", None), dtype=jnp.float32, rngs=rngs)
         self.centers = nnx.Param(jnp.asarray(centers))
 
     def __call__(
@@ -131,7 +131,7 @@ class Wav2Vec2ForClusters(nnx.Module):
         encoded = self.backbone(
             waveforms, lengths, masking=masking, mask_key=mask_key, key=dropout_key if train else None
         )
-        return self.head(encoded.context.astype(jnp.float32)), encoded.masked
+        return self.cluster_head(encoded.context.astype(jnp.float32)), encoded.masked
 
 
 class Wav2Vec2ForCTC(nnx.Module):

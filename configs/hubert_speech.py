@@ -1,0 +1,35 @@
+"""Pretrains a tiny model by masked prediction of clusters on the corpora of pretrain_speech; not the objective of MMS.
+
+    python -m mms_jax.train --config=hubert_speech --workdir=runs/hubert
+    python -m mms_jax.evaluate --config=hubert_speech --workdir=runs/hubert
+
+Result of 1,500 updates (20 hours of audio, 13 minutes on two x86-64 cores, one seed): 9.2 % of the masked frames' clusters
+where the most frequent of 100 gives 3.8 %; cross-entropy 4.01 nats.
+"""
+
+import importlib.util
+import pathlib
+
+from ml_collections import ConfigDict
+
+from mms_jax.config import default_config
+
+_SPEC = importlib.util.spec_from_file_location(
+    "pretrain_speech", pathlib.Path(__file__).with_name("pretrain_speech.py")
+)
+
+
+def get_config() -> ConfigDict:
+    """The experiment."""
+    assert _SPEC is not None and _SPEC.loader is not None
+    speech = importlib.util.module_from_spec(_SPEC)
+    _SPEC.loader.exec_module(speech)
+    config = default_config("hubert")
+    base = speech.get_config()
+    config.input, config.optimizer = base.input, base.optimizer
+    config.total_steps = base.total_steps
+    config.model.geometry = "tiny"
+    config.model.feature_gradient_scale = 0.3
+    config.optimizer.learning_rate = 1e-3
+    config.log_every = 20
+    return config
