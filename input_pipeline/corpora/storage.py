@@ -209,7 +209,8 @@ def _load_index(source, directory: pathlib.Path, split: str) -> Index:
             index = Index(stored["seconds"], stored["language"], stored["characters"], alphabets, speaker)
         if len(index) == len(source) == len(speaker):
             return index
-        logging.warning("%s does not match its corpus, or is older than this program; it is made again", path)
+        if len(index) != len(source):
+            logging.warning("%s does not match its corpus; it is made again", path)
     index = _make_index(source, split)
     _write_atomically(path, index)
     return index

@@ -11,6 +11,7 @@ import scipy.signal
 
 import mms_jax
 from mms_jax.checkpoint import load_model
+from mms_jax.cli import main
 from mms_jax.errors import CorpusError
 from mms_jax.evaluate import evaluate
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
@@ -89,6 +90,11 @@ def test_centers_stay_and_travel_with_the_run(tone_data, tmp_path):
     result = evaluate(config, str(tmp_path))
     assert 0 <= result["accuracy"] <= 1 and 0.125 <= result["chance"] < 1
     assert mms_jax.load(tmp_path).features([np.ones(1600, np.float32)])[0].shape == (4, 32)
+    exported = str(tmp_path / "exported")
+    assert main(["convert", str(tmp_path), exported, "--to", "huggingface"]) == 0
+    waveform = np.sin(np.arange(3200, dtype=np.float32) / 7)
+    ours, theirs = (mms_jax.load(model).features([waveform])[0] for model in (tmp_path, exported))
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
     with pytest.raises(CorpusError, match=r"longer than a mask of config.masking.time_length=400 frames \(8.00 s\)"):
         config.masking.time_length = 400
         train(config, str(tmp_path / "other"))

@@ -48,7 +48,7 @@ def adversarial_step(
     penalty = None
     if task.diagonal_prior_steps:
         penalty = DIAGONAL_PRIOR * jnp.maximum(0.0, 1.0 - step / task.diagonal_prior_steps)
-    voice = _Voice(task, model, penalty, loss_weights(batch, task.segment, task.model.hop))
+    voice = _VoicePass(task, model, penalty, loss_weights(batch, task.segment, task.model.hop))
     active = step >= task.discriminator_start_step if task.discriminator_start_step else None
     run = _in_one_pass if parts == 1 else _in_parts
     params, optimizer_state, gradients, figures = run(
@@ -70,7 +70,7 @@ def adversarial_step(
     )
 
 
-class _Voice:
+class _VoicePass:
     """The forward and backward passes of the voice on a batch or a part of one.
 
     Attributes:
@@ -118,7 +118,7 @@ def _if_active(active: Array, function, *arguments):
     return jax.lax.cond(active, function, absent, *arguments)
 
 
-def _in_one_pass(voice: _Voice, optimizer, params: Params, state, batch: Batch, random: Randomness, active, _: int):
+def _in_one_pass(voice: _VoicePass, optimizer, params: Params, state, batch: Batch, random: Randomness, active, _: int):
     """The voice runs forward once: its backward pass waits for the discriminators' update."""
     rows = voice.weights["rows"]
     generated, pull_back = voice.backward(params, (batch, random))
@@ -133,7 +133,9 @@ def _in_one_pass(voice: _Voice, optimizer, params: Params, state, batch: Batch, 
     return params, state, pull_back(gradient), generated.losses | figures
 
 
-def _in_parts(voice: _Voice, optimizer, params: Params, state, batch: Batch, random: Randomness, active, parts: int):
+def _in_parts(
+    voice: _VoicePass, optimizer, params: Params, state, batch: Batch, random: Randomness, active, parts: int
+):
     """Two passes over the parts: the discriminators must have seen all of them before the voice meets them."""
     rows = voice.weights["rows"]
     divided = (split_rows(batch, parts), _split_randomness(random, parts))
