@@ -197,7 +197,7 @@ def run(folder: pathlib.Path, *, tts: bool) -> dict:
         f"--data_dir={steps.data}",
         show=True,
     )
-    steps.train("pretrain", "pretrain_phrases", _trains_on("spoken_phrases/chapters:train"))
+    steps.train("pretrain", "hubert_phrases", _trains_on("spoken_phrases/chapters:train"))
     small = ("--config.total_steps=600", _trains_on(f"{LABELED}:train"))
     steps.train_side_by_side(
         {
@@ -214,7 +214,7 @@ def run(folder: pathlib.Path, *, tts: bool) -> dict:
     results: dict[str, Any] = {
         **{name: _error_rates(steps.evaluation(name)) for name in RECOGNIZERS},
         "alignment": alignment,
-        "pretrain": {name: pretrain[name] for name in ("accuracy", "chance", "contrastive", "code_perplexity")},
+        "pretrain": {name: pretrain[name] for name in ("accuracy", "chance", "cross_entropy")},
         "transcripts": transcripts,
     }
     if tts:
@@ -253,7 +253,10 @@ def format_results(results: dict) -> str:
         f"(median), 95 % of them less than {alignment['p95_ms']:.0f} ms; {alignment['lost']} verses are lost."
     )
     accuracy, chance = (100 * results["pretrain"][name] for name in ("accuracy", "chance"))
-    lines += [verdict, f"Pretraining identifies {accuracy:.1f} % of the masked frames; a guess, {chance:.1f} %."]
+    lines += [
+        verdict,
+        f"Pretraining predicts the cluster of {accuracy:.1f} % of the masked frames; a guess, {chance:.1f} %.",
+    ]
     if "voice" in results:
         lines += ["", "the voice, on held-out sentences", format_voice_scores(results["voice"])]
     lines.append(f"{results['minutes']:.1f} minutes.")
@@ -284,7 +287,7 @@ def _run() -> None:
 def _progress_line(line: str) -> str:
     """The main figures of a log line."""
     words = line.split("] ", 1)[1].split("  ")
-    wanted = ("step", "accuracy", "chance", "contrastive", "loss_per_character", "mel", "audio_rate", "loss ")
+    wanted = ("step", "accuracy", "chance", "cross_entropy", "loss_per_character", "mel", "audio_rate", "loss ")
     return "  ".join(word.strip() for word in words if word.startswith(wanted))
 
 

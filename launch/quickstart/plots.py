@@ -25,21 +25,21 @@ def plot_all(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def plot_losses(folder: pathlib.Path) -> pathlib.Path:
-    """Training loss and error rate on the development set of all recognizers; contrastive loss and accuracy on both."""
-    figure, ((loss, errors), (contrastive, accuracy)) = plt.subplots(2, 2, figsize=(11, 7), constrained_layout=True)
+    """Training loss and dev error rate of all recognizers; cross-entropy and accuracy of masked prediction on both."""
+    figure, ((loss, errors), (prediction, accuracy)) = plt.subplots(2, 2, figsize=(11, 7), constrained_layout=True)
     for number, (run, label) in enumerate(RECOGNIZERS.items()):
         _draw(loss, folder / run, "loss_per_character", f"C{number}", label)
         _draw(errors, folder / run, "eval/cer", f"C{number}", label, scale=100, marker="o")
     loss.set(title="CTC, training", ylabel="loss per character (nats)", ylim=(0, None))
     errors.set(title="CTC, development set", ylabel="character error rate (%)", ylim=(0, None))
-    _draw(contrastive, folder / "pretrain", "contrastive", "C3", "training")
-    _draw(contrastive, folder / "pretrain", "eval/contrastive", "C4", "development set", marker="o")
-    contrastive.set(title="pretraining", ylabel="contrastive loss (nats)")
+    _draw(prediction, folder / "pretrain", "cross_entropy", "C3", "training")
+    _draw(prediction, folder / "pretrain", "eval/cross_entropy", "C4", "development set", marker="o")
+    prediction.set(title="pretraining", ylabel="cross-entropy (nats)")
     _draw(accuracy, folder / "pretrain", "accuracy", "C3", "training", scale=100)
     _draw(accuracy, folder / "pretrain", "eval/accuracy", "C4", "development set", scale=100, marker="o")
     _draw(accuracy, folder / "pretrain", "chance", "0.4", "a guess", scale=100)
-    accuracy.set(title="pretraining", ylabel="masked frames identified (%)", ylim=(0, None))
-    for axis in (loss, errors, contrastive, accuracy):
+    accuracy.set(title="pretraining", ylabel="clusters of masked frames (%)", ylim=(0, None))
+    for axis in (loss, errors, prediction, accuracy):
         axis.set(xlabel="step", xlim=(0, None))
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
