@@ -7,10 +7,10 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from input_pipeline.corpora.storage import Corpus, as_text, open_corpus
+from input_pipeline.corpora.storage import UNKNOWN_SPEAKER, Corpus, as_text, open_corpus
 from input_pipeline.decode import Decoder
 from input_pipeline.plan import EvaluationPlan, Table, TrainingPlan, format_left_out, make_table, sampling_weights
-from mms_jax.errors import CorpusError
+from mms_jax.errors import ConfigError, CorpusError
 from mms_jax.text.normalize import normalize
 from mms_jax.text.tokenizer import Tokenizer
 
@@ -68,8 +68,28 @@ def corpus_alphabets(corpora: Sequence[Corpus]) -> dict[str, str]:
 
 
 def corpus_speakers(corpora: Sequence[Corpus]) -> list[str]:
-    """The speakers of all corpora, sorted. The same name in two corpora is the same speaker."""
+    """The speakers of all corpora, sorted. The same name in two corpora is the same speaker.
+
+    Raises:
+      CorpusError: two corpora have speakers without a name, who may be two people.
+    """
+    unnamed = {corpus.name.partition(":")[0] for corpus in corpora if UNKNOWN_SPEAKER in corpus.index.speaker}
+    if len(unnamed) > 1:
+        raise CorpusError(
+            f"{' and '.join(sorted(unnamed))} do not name their speakers, who may be one person or two; prepare them from "
+            "tables with a column speaker"
+        )
     return sorted({str(speaker) for corpus in corpora for speaker in np.unique(corpus.index.speaker)})
+
+
+def check_speakers(corpora: Sequence[Corpus], speakers: Sequence[str]) -> None:
+    """Raises CorpusError where a corpus has a speaker whom a voice of several does not know."""
+    for corpus in corpora if speakers else ():
+        if strangers := sorted(set(map(str, np.unique(corpus.index.speaker))) - set(speakers)):
+            raise CorpusError(
+                f"{corpus.name} is read by {', '.join(strangers[:5])}, whom this voice does not know; its speakers are "
+                f"{', '.join(speakers)}"
+            )
 
 
 def training_data(
@@ -100,7 +120,7 @@ def training_data(
         table,
         weights,
         batch_seconds=config.batch_seconds,
-        batch_rows=config.batch_rows,
+        batch_rows=_checked_rows(config),
         rows_multiple=config.rows_multiple,
         seed=seed,
     )
@@ -113,6 +133,15 @@ def training_data(
     return plan, _decoder(table, corpora, needs, seed=seed, noise=config.noise)
 
 
+def _checked_rows(config: ConfigDict) -> int:
+    if config.batch_rows % config.rows_multiple:
+        raise ConfigError(
+            f"config.input.batch_rows={config.batch_rows} must be a multiple of config.input.rows_multiple="
+            f"{config.rows_multiple}"
+        )
+    return config.batch_rows
+
+
 def evaluation_data(config: ConfigDict, corpora: Sequence[Corpus], needs: DataNeeds) -> tuple[EvaluationPlan, Decoder]:
     """The plan and decoder of an evaluation: every utterance, whole, once.
 
@@ -121,6 +150,7 @@ def evaluation_data(config: ConfigDict, corpora: Sequence[Corpus], needs: DataNe
       corpora: opened.
       needs: of the task.
     """
+    check_speakers(corpora, needs.speakers)
     longest = max(float(corpus.index.seconds.max()) for corpus in corpora)
     buckets = list(config.bucket_seconds)
     while buckets[-1] < longest:

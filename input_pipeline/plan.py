@@ -173,6 +173,7 @@ def _tempered(hours: np.ndarray, beta: float) -> np.ndarray:
 
 _MOST_PASSES = 64
 _MOST_DRAWS = 4_000_000  # of an epoch with several passes: it is held in memory
+_MOST_BATCHES = 100_000
 _SHARE_ERROR = 0.01
 _JITTER = 20.0  # places by which the order of utterances by length is disturbed
 
@@ -293,20 +294,23 @@ def _lay_out(shares: np.ndarray, draws: float, rows: list[int]) -> tuple[int, li
     """
     best: tuple[float, int, list[dict[int, int]]] | None = None
     parts: list[dict[int, int]] = []
-    left = np.zeros(len(rows), int)  # draws that have no batch yet
+    left, drawn = np.zeros(len(rows), int), np.zeros(len(rows), int)  # draws that have no batch yet; all draws
     for passes in range(1, _MOST_PASSES + 1):
-        if best is not None and passes * draws > _MOST_DRAWS:
+        if best is not None and (passes * draws > _MOST_DRAWS or len(parts) > _MOST_BATCHES):
             break
         before, after = (np.floor(shares * draws * number + 0.5) for number in (passes - 1, passes))
-        left += (after - before).astype(int)
+        new = (after - before).astype(int)
         if passes == 1:
-            left[(shares > 0) & (left == 0)] = 1
+            new[(shares > 0) & (new == 0)] = 1
+        left, drawn = left + new, drawn + new
         parts += _fill_batches(left, rows)
-        finished = parts + _last_batch(left, rows)
-        counts = np.asarray([sum(part.get(bucket, 0) for part in finished) for bucket in range(len(rows))])
+        last = _last_batch(left, rows)
+        counts = drawn.astype(float)
+        for part in last:
+            counts[min(part)] += sum(part.values()) - left.sum()
         error = float(np.max(np.abs(counts / counts.sum() / np.where(shares > 0, shares, 1) - 1)[shares > 0]))
         if best is None or error < best[0]:
-            best = (error, passes, finished)
+            best = (error, passes, parts + last)
         if error < _SHARE_ERROR:
             break
     assert best is not None

@@ -161,11 +161,11 @@ class BestCheckpoint:
         """WORKDIR/best; it is made with the first checkpoint."""
         self._folder = workdir.expanduser().resolve() / BEST / FOLDER
 
-    def scores(self) -> dict[str, Any] | None:
-        """The scores of the checkpoint that is there; None for none."""
+    def chosen(self) -> dict[str, Any] | None:
+        """The dev scores of the checkpoint that is there; None for none."""
         for folder in _candidates(self._folder.parent):
             with contextlib.suppress(Exception):  # a damaged one is replaced by the next that is good
-                return ocp.load_checkpointables(folder, {"model": None})["model"]["evaluation"]
+                return ocp.load_checkpointables(folder, {"model": None})["model"]["chosen"]
         return None
 
     def save(self, step: int, params: PyTree, description: Description) -> None:
@@ -239,7 +239,7 @@ def load_model(path: str | os.PathLike) -> StoredModel:
 
 def is_best(path: str | os.PathLike) -> bool:
     """Whether a path names the best checkpoint of a run, WORKDIR@best."""
-    return str(path).rstrip("/").endswith("@" + BEST)
+    return str(path).rstrip("/").endswith("@" + BEST) and not pathlib.Path(path).expanduser().exists()
 
 
 def checkpoint_folder(path: str | os.PathLike) -> pathlib.Path:

@@ -112,8 +112,9 @@ _AT_LEAST = {
     "input.workers": 0, "input.prefetch": 1, "input.rows_multiple": 1, "input.batch_rows": 0, "input.batch_seconds": 1e-3,
     "input.min_seconds": 0, "input.max_characters": 0, "optimizer.accumulate": 1, "optimizer.learning_rate": 0,
     "optimizer.clip_norm": 0, "optimizer.average": 0, "masking.time_length": 1, "masking.channel_length": 1,
+    "hubert.clusters": 2, "hubert.cluster_minutes": 0.1, "fine_tuning.freeze_backbone": 0,
 }  # fmt: skip
-_BELOW = {"optimizer.average": 1.0, "optimizer.b1": 1.0, "optimizer.b2": 1.0}
+_BELOW = {"optimizer.average": 1.0, "optimizer.b1": 1.0, "optimizer.b2": 1.0, "fine_tuning.freeze_backbone": 1.0}
 
 
 def current_config(config: ConfigDict) -> ConfigDict:
@@ -149,7 +150,7 @@ def _check_values(leaves: Mapping[str, Any]) -> None:
         if name in leaves and leaves[name] < least:
             raise ConfigError(f"config.{name}={leaves[name]!r} must be at least {least}")
     for name, limit in _BELOW.items():
-        if leaves[name] >= limit:
+        if name in leaves and leaves[name] >= limit:
             raise ConfigError(f"config.{name}={leaves[name]!r} must be below {limit}")
     for name in ("input.corpora", "input.dev_corpora", "input.eval_corpora"):
         if not isinstance(leaves[name], tuple | list) or not all(isinstance(one, str) for one in leaves[name]):

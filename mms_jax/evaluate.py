@@ -26,7 +26,7 @@ from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
 from input_pipeline.plan import format_left_out
 from mms_jax import sharding
-from mms_jax.checkpoint import StoredModel, checkpoint_folder, is_best, load_model
+from mms_jax.checkpoint import FOLDER, StoredModel, checkpoint_folder, load_model
 from mms_jax.config import current_config
 from mms_jax.errors import CheckpointError, ConfigError
 from mms_jax.experiment import run_experiment
@@ -146,11 +146,10 @@ def evaluate(config: ConfigDict, workdir: str) -> Result:
 
 def _chosen(stored: StoredModel, workdir: str) -> str:
     """Says which checkpoint was evaluated."""
-    if not is_best(workdir):
-        return "newest"
-    scores = stored.description["evaluation"]
-    name = scores["chosen_by"]
-    return f"best {name} on {', '.join(scores['corpora'])}: {scores[name]:.4g}"
+    chosen = stored.description.get("chosen")
+    if chosen:
+        return f"best {chosen['by']} on {', '.join(chosen['corpora'])}: {chosen[chosen['by']]:.4g}"
+    return "newest" if (checkpoint_folder(workdir) / FOLDER).exists() else "the one that was named"
 
 
 def _placed(stored: StoredModel, model: FunctionalModel, mesh: jax.sharding.Mesh, workdir: str) -> Params:

@@ -64,7 +64,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     config = current_config(config)
     task_class = find_task(config.task)
     task_class.check_config(config)
-    check_best(config)
+    check_best(config, task_class.figures)
     check_workdir(config, folder)
 
     # ---- mesh, data, model, optimizer --------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ def test_config_files_of_version_0_1_still_load():
     [
         ("checkpoint.every", 0, r"config\.checkpoint\.every=0 must be at least 1"),
         ("log_every", 0, "config.log_every=0"),
+        ("fine_tuning.freeze_backbone", 1.0, "fine_tuning.freeze_backbone=1.0"),
         ("optimizer.accumulate", 0, "optimizer.accumulate=0"),
         ("input.rows_multiple", 0, "input.rows_multiple=0"),
         ("input.workers", -1, "input.workers=-1 must be at least 0"),

@@ -23,6 +23,7 @@ from absl import logging
 
 from input_pipeline.corpora.storage import (
     SPLITS,
+    UNKNOWN_SPEAKER,
     MakeErrorRate,
     Rejections,
     make_utterance,
@@ -127,7 +128,7 @@ def _make_row(folder: pathlib.Path, line: dict[str, str], columns: dict[str, str
         path=file,
         text=cell("text", ""),
         language=cell("language", language or ""),
-        speaker=cell("speaker", "unknown"),
+        speaker=cell("speaker", UNKNOWN_SPEAKER),
         split=_SPLIT_NAMES.get(split, split),
     )
 

@@ -27,6 +27,7 @@ from mms_jax.files import read_text
 from mms_jax.text.normalize import normalize
 
 SPLITS = ("train", "validation", "test")
+UNKNOWN_SPEAKER = "unknown"
 
 
 # (waveforms at 16 kHz, their transcripts, ISO 639-3) -> character error rate of a recognizer, as a share; and a function
@@ -182,7 +183,7 @@ def open_corpus(name: str, split: str, data_dir: str | os.PathLike) -> Corpus:
     if split not in builder.info.splits:
         raise CorpusError(
             f"corpus {name!r} has no split {split!r}; it has {', '.join(builder.info.splits)}; "
-            "choose one with --config.input.eval_corpora or --config.input.corpora"
+            "choose one with --config.input.corpora, dev_corpora or eval_corpora"
         )
     source = builder.as_data_source(split)
     synthetic = bool((builder.info.metadata or {}).get("synthetic"))

@@ -76,12 +76,15 @@ def _lines(name: str, description: Mapping[str, Any], size: int | None) -> Itera
         if origin := history.get("init_from"):
             yield f"starting from {origin}"
         history = history.get("started_from")
+    if chosen := description.get("chosen"):
+        corpora = ", ".join(chosen["corpora"])
+        yield f"chosen by   {chosen['by']} {chosen[chosen['by']]:.4g} on {corpora}, step {chosen['step']}"
     scores = description.get("evaluation")
     if not scores:
         yield "scores      none yet: python -m mms_jax.evaluate measures them"
         return
     figures = "  ".join(
-        f"{key} {_figure(key, scores[key])}" for key in ("cer", "wer", "accuracy", "mcd") if key in scores
+        f"{key} {_figure(key, scores[key])}" for key in ("cer", "wer", "accuracy", "chance", "mcd") if key in scores
     )
     yield f"scores      {figures}, on {', '.join(scores['corpora'])}, step {scores['step']}"
     for language, rate in scores.get("cer_by_language", {}).items():

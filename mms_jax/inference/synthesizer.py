@@ -232,7 +232,7 @@ class Synthesizer:
         """The number of a speaker given by name or number, also as digits."""
         if speaker in self.speakers:
             return self.speakers.index(str(speaker))
-        number = int(speaker) if isinstance(speaker, int) or speaker.isdecimal() else -1
+        number = int(speaker) if not isinstance(speaker, str) or speaker.isdecimal() else -1
         if not 0 <= number < self.config.speakers:
             names = f" ({', '.join(self.speakers[:20])})" if self.speakers else ""
             raise InputError(f"speaker={speaker}: this voice has speakers 0 to {self.config.speakers - 1}{names}")

@@ -23,6 +23,7 @@ class Description(TypedDict):
     text: of a voice, see `mms_jax.text.voice_tokenizer.VoiceTokenizer.from_json`.
     speakers: names of the speakers of a voice with several, by number; absent where they have none.
     history: the data that it was trained on, of models trained here; see `mms_jax.training.history`.
+    chosen: of a best checkpoint, its scores on the dev corpora, and the one that it was chosen "by".
     evaluation: its scores on corpora, from the last `mms_jax.evaluate` of its step.
     """
 
@@ -36,6 +37,7 @@ class Description(TypedDict):
     text: NotRequired[dict[str, Any]]
     speakers: NotRequired[list[str]]
     history: NotRequired[dict[str, Any]]
+    chosen: NotRequired[dict[str, Any]]
     evaluation: NotRequired[dict[str, Any]]
 
 

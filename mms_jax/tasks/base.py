@@ -79,6 +79,7 @@ class Task(Protocol):
       name: `config.task`; also the folder below mms_jax/tasks.
       kind: of the models it trains, see `mms_jax.models.description`.
       renamed_keys: keys of older versions and their current names, for runs that resume.
+      figures: names of numbers in the result of an evaluation, by which a best checkpoint may be chosen.
       older_values: keys that older versions lack, and what those did, for runs that started from another model.
       free_keys: keys of its own that may change when a run resumes.
       parts: top-level keys of the parameters that are updated one after the other, each by an optimizer of its own; ()
@@ -90,6 +91,7 @@ class Task(Protocol):
     name: ClassVar[str]
     kind: ClassVar[str]
     renamed_keys: ClassVar[Mapping[str, str]] = {}
+    figures: ClassVar[tuple[str, ...]] = ()
     older_values: ClassVar[Mapping[str, Any]] = {}
     free_keys: ClassVar[tuple[str, ...]] = ()
     parts: ClassVar[tuple[str, ...]] = ()

@@ -5,6 +5,7 @@ Therefore every figure is a sum over the global batch, with the weight by which 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -46,7 +47,7 @@ class Loss:
 
 
 def pooled_means(predict: Callable, params: Any, batches: Iterable[Any]) -> dict[str, float]:
-    """The mean of each figure over all batches.
+    """The mean of each figure over all batches; NaN where nothing had a weight.
 
     Args:
       predict: (params, batch) -> figures by name, as Weighted.
@@ -59,4 +60,4 @@ def pooled_means(predict: Callable, params: Any, batches: Iterable[Any]) -> dict
         for name, value in jax.device_get(predict(params, batch)).items():
             sums[name] = sums.get(name, 0.0) + float(value.sum)
             weights[name] = weights.get(name, 0.0) + float(value.weight)
-    return {name: sums[name] / max(weights[name], 1e-9) for name in sums}
+    return {name: sums[name] / weights[name] if weights[name] else math.nan for name in sums}

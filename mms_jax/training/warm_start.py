@@ -1,8 +1,8 @@
 """Runs that start from another model: this file decides and logs which parameters carry over.
 
-A part of the parameters (a top-level key, or the language adapters) is taken where both models have it, stays fresh where
-the other model lacks it, and is left where the new model lacks it. Tasks translate parameters that depend on symbols or
-languages, see `Task.carry_over`.
+A part of the parameters (a top-level key, the language adapters, or the conditioning on speakers) is taken where both
+models have it, stays fresh where the other model lacks it, and is left where the new model lacks it. Tasks translate
+parameters that depend on symbols, languages or speakers, see `Task.carry_over`.
 """
 
 from typing import Any
@@ -20,7 +20,9 @@ from mms_jax.models.functional import Params
 from mms_jax.tasks.base import Task
 
 MASK, EPSILON = "mask_embedding", "waveform_epsilon"
-ADAPTERS = "adapters"  # a part of its own, wherever it lies: models with and without them share a backbone
+# Parts of their own, wherever they lie: models with and without them share the rest.
+ADAPTERS, SPEAKERS = "adapters", "speakers"
+_APART = {"adapters": ADAPTERS, "speakers": SPEAKERS, "speaker": SPEAKERS}
 Leaves = dict[tuple[str, ...], Any]
 
 
@@ -89,7 +91,8 @@ def _parts(params: Params) -> dict[str, Leaves]:
     parts: dict[str, Leaves] = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         keys = _keys(path)
-        parts.setdefault(ADAPTERS if ADAPTERS in keys else keys[0], {})[keys] = leaf
+        apart = next((_APART[key] for key in keys if key in _APART), keys[0])
+        parts.setdefault(apart, {})[keys] = leaf
     return parts
 
 

@@ -10,6 +10,8 @@ from mms_jax.checkpoint import load_model
 from mms_jax.config import default_config
 from mms_jax.errors import CheckpointError, ConfigError
 from mms_jax.evaluate import evaluate
+from mms_jax.files import write_json
+from mms_jax.inference.recognizer import Recognizer
 from mms_jax.train import train
 from mms_jax.training.best import Best
 from tests.conftest import tone_experiment
@@ -29,7 +31,7 @@ def offer(best, *scores, first=1, metric="cer"):
 def kept(folder):
     stored = load_model(f"{folder}@best")
     assert len(list((pathlib.Path(folder) / "best" / "checkpoints").iterdir())) == 1
-    assert stored.params["w"][0] == stored.step == stored.description["evaluation"]["step"]
+    assert stored.params["w"][0] == stored.step == stored.description["chosen"]["step"]
     return stored.step
 
 
@@ -43,6 +45,11 @@ def test_the_lowest_or_highest_is_kept_also_after_a_restart(tmp_path):
     assert kept(highest) == 2
     with pytest.raises(ConfigError, match=r"'wer' is no figure of the evaluation; choose one of cer"):
         offer(Best(tmp_path / "other", following("wer")), 0.5)
+
+
+def test_what_is_not_a_number_is_never_the_best(tmp_path):
+    offer(Best(tmp_path, following()), float("nan"), 0.4, float("nan"))
+    assert kept(tmp_path) == 2
 
 
 def test_scores_on_other_corpora_do_not_count(tmp_path):
@@ -60,6 +67,9 @@ def test_settings_that_cannot_be_followed(tone_config, tmp_path):
     tone_config.eval_every, tone_config.checkpoint.best_mode = 2, "least"
     with pytest.raises(ConfigError, match="choose min or max"):
         train(tone_config, str(tmp_path))
+    tone_config.checkpoint.best, tone_config.checkpoint.best_mode = "ser", "min"
+    with pytest.raises(ConfigError, match=r"best='ser' is no figure of the evaluation; choose one of cer, wer"):
+        train(tone_config, str(tmp_path))
 
 
 def test_a_run_keeps_its_best_and_evaluate_says_which_it_used(tone_data, tmp_path):
@@ -69,11 +79,15 @@ def test_a_run_keeps_its_best_and_evaluate_says_which_it_used(tone_data, tmp_pat
     stored = load_model(f"{tmp_path}@best")
     assert stored.step in (2, 4) and stored.description["history"]["corpora"] == ["audio_folder/tones:train"]
     recognizer = mms_jax.load(f"{tmp_path}@best")
-    assert recognizer.origin["evaluation"]["chosen_by"] == "cer"
+    assert isinstance(recognizer, Recognizer)
     newest, best = evaluate(config, str(tmp_path)), evaluate(config, f"{tmp_path}@best")
+    write_json(tmp_path / "best" / "evaluation.json", best)
+    assert evaluate(config, f"{tmp_path}@best") == best  # its scores on the test do not take the place of those on dev
+    assert load_model(f"{tmp_path}@best").description["evaluation"]["corpora"] == ["audio_folder/tones:test"]
+    assert evaluate(config, f"{tmp_path}/checkpoints/3")["checkpoint"] == "the one that was named"
     assert newest["checkpoint"] == "newest" and newest["step"] == 4
     assert best["checkpoint"].startswith("best cer on audio_folder/tones:test: ") and best["step"] == stored.step
-    assert best["cer"] == pytest.approx(stored.description["evaluation"]["cer"])
+    assert best["cer"] == pytest.approx(stored.description["chosen"]["cer"])
 
 
 def test_a_run_without_a_best_checkpoint_says_how_to_get_one(tone_data, tmp_path):

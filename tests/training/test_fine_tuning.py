@@ -1,5 +1,7 @@
 """Runs that start from another model: what stands still in them, and for how long."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -86,3 +88,16 @@ def test_no_gradient_means_no_weight_decay_either(tone_data, tmp_path, task):
     first = load_model(tmp_path / "checkpoints" / "1").params
     assert same_bits(state.params["backbone"]["extractor"], first["backbone"]["extractor"])
     assert not same_bits(state.params["backbone"]["encoder"], first["backbone"]["encoder"])
+
+
+def test_a_run_that_accumulated_batches_is_not_continued_in_parts(tone_data, tmp_path):
+    config = tone_experiment(tone_data)
+    config.total_steps = 1
+    train(config, str(tmp_path))
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["input.batch_rows"]  # as an older version wrote it
+    (tmp_path / "config.json").write_text(json.dumps(stored | {"optimizer.accumulate": 2}))
+    with pytest.raises(
+        TrainingError, match=r"of an older version with config\.optimizer\.accumulate=2\. It meant batches"
+    ):
+        train(config, str(tmp_path))

@@ -149,3 +149,51 @@ def test_a_voice_of_two_readers(two_readers, tmp_path, capsys):
     alone.tts.speaker_width = 8
     with pytest.raises(TrainingError, match=r"config\.init_from"):
         train(alone, str(tmp_path / "other"))
+
+
+def of_readers(tone_table, tmp_path, name, readers):
+    """A data folder with the tones as one language's, read by some in turn: audio_folder/NAME."""
+    table = tone_table.with_name(f"{name}.tsv")
+    lines = tone_table.read_text().replace("\teng\t", "\tswh\t").splitlines()
+    turns = [line.replace("sine", readers[row % len(readers)]) for row, line in enumerate(lines)]
+    table.write_text("\n".join(turns) + "\n")
+    return prepare_folder(name, table, tmp_path)
+
+
+def starting_params(data, name, folder, **changes):
+    config = experiment(data, total_steps=1, **changes)
+    config.input.corpora, config.tts.speaker_width = (f"audio_folder/{name}:train",), 4
+    config.optimizer.learning_rate = 0.0
+    return jax.device_get(train(config, str(folder)).params["voice"])
+
+
+@pytest.mark.slow
+def test_speakers_carry_over_by_name(tone_table, two_readers, run, tmp_path, carried_over):
+    before = starting_params(two_readers, "two", tmp_path / "a")
+    of_readers(tone_table, two_readers, "others", ("ben", "carl", "dora"))
+    after = starting_params(two_readers, "others", tmp_path / "b", init_from=str(tmp_path / "a"), seed=1)
+    np.testing.assert_array_equal(after["speakers"][0], before["speakers"][1])  # ben
+    assert not any(np.array_equal(row, old) for row in after["speakers"][1:] for old in before["speakers"])
+    assert "embeddings taken: ben" in carried_over[-1]
+
+    starting_params(two_readers, "two", tmp_path / "c", init_from=str(run[0]))  # from a voice of one speaker
+    assert "fresh  speakers" in carried_over[-1] and "taken  voice" in carried_over[-1]
+
+
+def test_speakers_without_a_name_may_be_two_people(tone_table, tmp_path):
+    for name in ("one", "two"):
+        of_readers(tone_table, tmp_path, name, ("unknown",))
+    config = experiment(tmp_path)
+    config.input.corpora = ("audio_folder/one:train", "audio_folder/two:train")
+    with pytest.raises(CorpusError, match="audio_folder/one and audio_folder/two do not name their speakers"):
+        train(config, str(tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_a_stranger_is_no_dev_speaker(tone_table, two_readers, tmp_path):
+    of_readers(tone_table, two_readers, "strangers", ("zoe",))
+    config = experiment(two_readers, total_steps=1, eval_every=1)
+    config.input.corpora, config.tts.speaker_width = ("audio_folder/two:train",), 4
+    config.input.dev_corpora = ("audio_folder/strangers:test",)
+    with pytest.raises(CorpusError, match="is read by zoe, whom this voice does not know; its speakers are anna, ben"):
+        train(config, str(tmp_path))

@@ -15,7 +15,13 @@ class _Stack(nnx.Module):
     """Convolutions with leaky ReLU, and a last one without it, whose outputs are the scores."""
 
     def __init__(self, layers: list[dict], last_taps: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.convs = nnx.List([Conv(**layer, normed=True, dtype=dtype, rngs=rngs) for layer in layers])
+        # The first convolution hears the waveform, which needs more than the 8 bits of bfloat16.
+        self.convs = nnx.List(
+            [
+                Conv(**layer, normed=True, dtype=dtype if number else jnp.float32, rngs=rngs)
+                for number, layer in enumerate(layers)
+            ]
+        )
         self.score = Conv(layers[-1]["outputs"], 1, last_taps, windowed=True, normed=True, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> list[Array]:

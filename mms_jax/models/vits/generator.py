@@ -56,7 +56,8 @@ class Generator(nnx.Module):
                 for taps, dilations in zip(config.resblock_kernels, config.resblock_dilations)
             ]
         self.ups, self.blocks = nnx.List(ups), nnx.List(blocks)
-        self.out = Conv(width, 1, 7, bias=False, dtype=dtype, rngs=rngs)
+        # In float32: the waveform needs more than the 8 bits of bfloat16.
+        self.out = Conv(width, 1, 7, bias=False, dtype=jnp.float32, rngs=rngs)
         self.config = config
 
     def __call__(

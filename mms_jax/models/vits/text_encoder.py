@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mms_jax.models.layers import dropout, layer_norm, length_mask, linear, split_key
+from mms_jax.models.layers import dropout, layer_norm, length_mask, split_key
 from mms_jax.models.vits.config import VitsConfig
 from mms_jax.models.vits.convolution import Conv
 
@@ -31,14 +32,30 @@ class TextEncoding:
     mask: Array
 
 
+def _uniform(bound: float) -> nnx.Initializer:
+    """Uniform in [-bound, bound)."""
+
+    def init(key: Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> Array:
+        del out_sharding
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
 class _RelativeAttention(nnx.Module):
     """Self-attention with additional keys and values for the distance of near positions, shared by the heads."""
 
     def __init__(self, config: VitsConfig, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         hidden, width = config.hidden, config.hidden // config.heads
+        # The original draws queries, keys and values by Xavier's rule; the rest is PyTorch's default.
+        bounds = (3.0**0.5, 3.0**0.5, 3.0**0.5, 1.0)
         self.query, self.key, self.value, self.out = (
-            linear(hidden, hidden, (None, None), dtype=dtype, rngs=rngs) for _ in range(4)
-        )
+            nnx.Linear(
+                hidden, hidden, dtype=dtype, rngs=rngs,
+                kernel_init=_uniform(bound / math.sqrt(hidden)), bias_init=_uniform(1.0 / math.sqrt(hidden)),
+            )
+            for bound in bounds
+        )  # fmt: skip
         distances = 2 * config.window + 1
         std = 1.0 / math.sqrt(width)
         self.distance_keys = nnx.Param(std * jax.random.normal(rngs.params(), (distances, width)))

@@ -80,6 +80,16 @@ class Wav2Vec2Config:
                 raise ConfigError(f"{name}={part} must divide {whole}")
         if bool(self.adapter_width) != bool(self.adapter_languages):
             raise ConfigError("adapter_width and adapter_languages must both be positive or both be 0")
+        for name in (
+            "dropout",
+            "input_dropout",
+            "attention_dropout",
+            "activation_dropout",
+            "feature_dropout",
+            "layerdrop",
+        ):
+            if not 0.0 <= (rate := getattr(self, name)) <= 1.0:
+                raise ConfigError(f"{name}={rate} must be from 0 to 1")
         if self.remat not in ("none", "dots", "full"):
             raise ConfigError(f"remat={self.remat!r}; choose none, dots or full")
 

@@ -9,11 +9,14 @@ OLDER_VALUES = {"fine_tuning.freeze_extractor": False, "fine_tuning.freeze_backb
 
 
 def default_config() -> ConfigDict:
-    """The defaults: fairseq's for fine-tuning wav2vec 2.0 (vox_10h), and the sampling of MMS (section 5.3)."""
+    """The defaults: what stands still, Adam and learning rate are fairseq's (vox_10h), the sampling is MMS's (section 5.3).
+
+    Masks and dropout depend on the hours of labels; configs set them.
+    """
     config = backbone_config()
     config.fine_tuning = ConfigDict()  # for runs that start from another model, see config.init_from
     config.fine_tuning.freeze_extractor = True  # for the whole run
-    # Share of the updates in which only the head learns: 10,000 of MMS's 50,000.
+    # Share of the updates in which only the head learns, at most 10,000 updates: fairseq's number.
     config.fine_tuning.freeze_backbone = 0.2
     config.optimizer = ConfigDict({"learning_rate": 1e-4, "eps": 1e-8})
     config.input = ConfigDict({"beta_corpus": 0.0, "beta_language": 0.3})

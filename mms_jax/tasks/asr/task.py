@@ -30,12 +30,15 @@ from mms_jax.text.vocabulary import AnyVocabulary, Vocabulary, vocabulary_from_j
 
 Array = jax.Array
 
+MOST_FROZEN_UPDATES = 10_000
+
 
 class AsrTask(Task):
     """Recognizes the characters of all languages with one head; each language is restricted to its own symbols."""
 
     name = "asr"
     kind = RECOGNIZER
+    figures = ("cer", "wer")
     older_values = defaults.OLDER_VALUES
     default_config = staticmethod(defaults.default_config)
     format_result = staticmethod(metrics.format_table)
@@ -54,7 +57,8 @@ class AsrTask(Task):
         self.masking = Masking(**config.masking)
         self.needs = DataNeeds(tokenizer=vocabulary, waveform_epsilon=model.waveform_epsilon)
         self.frozen = frozen_extractor(model)
-        if config.init_from and (updates := round(config.fine_tuning.freeze_backbone * config.total_steps)):
+        updates = min(MOST_FROZEN_UPDATES, round(config.fine_tuning.freeze_backbone * config.total_steps))
+        if config.init_from and updates:
             self.frozen += (f"backbone:{updates}",)
 
     @classmethod

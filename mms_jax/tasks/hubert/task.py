@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from input_pipeline.corpora.storage import Corpus
 from input_pipeline.dataset import DataNeeds, training_data
 from input_pipeline.decode import Batch
+from mms_jax.errors import CorpusError
 from mms_jax.models.description import ENCODER, Description
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.layers import compute_dtype
@@ -38,6 +39,7 @@ class HubertTask(Task):
 
     name = "hubert"
     kind = ENCODER
+    figures = metrics.FIGURES
     default_config = staticmethod(defaults.default_config)
     format_result = staticmethod(metrics.format_table)
     update = gradient_update
@@ -122,4 +124,10 @@ def _sample_frames(config: ConfigDict, corpora: Sequence[Corpus], model: Wav2Vec
         found += [row[:frames] for row, frames in zip(features, model.frames(batch["lengths"]))]
         heard += float(batch["lengths"].sum()) / 16_000
         step += 1
-    return np.concatenate(found)
+    frames = np.concatenate(found)
+    if len(frames) < config.hubert.clusters:
+        raise CorpusError(
+            f"the corpora have {len(frames)} frames for config.hubert.clusters={config.hubert.clusters}; add speech, or "
+            "lower the number of clusters"
+        )
+    return frames

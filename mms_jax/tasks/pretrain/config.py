@@ -11,9 +11,9 @@ def default_config() -> ConfigDict:
     config.pretrain = ConfigDict()
     config.pretrain.negatives = 100  # distractors for each masked frame
     config.pretrain.temperature = 0.1  # of the contrastive loss
-    config.pretrain.gumbel_start = 2.0  # temperature of the Gumbel softmax at the first batch
+    config.pretrain.gumbel_start = 2.0  # temperature of the Gumbel softmax at the first update
     config.pretrain.gumbel_end = 0.1
-    config.pretrain.gumbel_decay = 0.999995  # factor per batch
+    config.pretrain.gumbel_decay = 0.999995  # factor per update
     config.pretrain.diversity_weight = 0.1
     config.pretrain.penalty_weight = 0.0  # of the mean square of the extractor's output
     return config

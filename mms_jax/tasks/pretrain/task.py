@@ -57,6 +57,7 @@ class PretrainTask(Task):
 
     name = "pretrain"
     kind = ENCODER
+    figures = metrics.FIGURES
     default_config = staticmethod(defaults.default_config)
     format_result = staticmethod(metrics.format_table)
     update = gradient_update

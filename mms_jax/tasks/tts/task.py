@@ -39,6 +39,7 @@ class TtsTask(Task):
     kind = VOICE_KIND
     renamed_keys = defaults.RENAMED_KEYS
     free_keys = defaults.FREE_KEYS
+    figures = ("mel", "kl", "duration")
     parts = (VOICE, DISCRIMINATORS)
     default_config = staticmethod(defaults.default_config)
     format_result = staticmethod(metrics.format_table)
@@ -168,9 +169,19 @@ class TtsTask(Task):
             for new, row in rows:
                 embedding[new] = old[row]
         theirs = theirs | {"text_encoder": theirs["text_encoder"] | {"embedding": embedding}}
+        speaker_note = {}
+        if self.needs.speakers and "speakers" in theirs:
+            known = stored.description.get("speakers", [])
+            mine, old = np.array(sharding.to_host(params[VOICE]["speakers"])), np.asarray(theirs["speakers"])
+            if mine.shape[1:] == old.shape[1:]:
+                taken = [name for name in self.needs.speakers if name in known]
+                for name in taken:
+                    mine[self.needs.speakers.index(name)] = old[known.index(name)]
+                theirs = theirs | {"speakers": mine}
+                speaker_note = {"speakers": f"embeddings taken: {', '.join(taken) or 'none'}"}
         unknown = [token for token in self.tokenizer.tokens[1:] if token not in tokens]
         left = [token for token in tokens[1:] if token not in self.tokenizer.tokens]
-        notes = {
+        notes = speaker_note | {
             VOICE: f"{len(rows)} of {len(self.tokenizer)} symbols taken; fresh: {' '.join(unknown) or 'none'}; "
             f"left: {' '.join(left) or 'none'}"
         }
