@@ -29,8 +29,9 @@ def check_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
         if stored.get("optimizer.accumulate", 1) > 1 and "input.batch_rows" not in stored:
             raise TrainingError(
                 f"{folder} holds a run of an older version with config.optimizer.accumulate="
-                f"{stored['optimizer.accumulate']}. It meant batches an update then, and means parts of a batch now: continue "
-                "the run with that version, or give its checkpoint as config.init_from to a new --workdir, with larger batches"
+                f"{stored['optimizer.accumulate']}. It meant batches an update then, and means parts of a batch now: "
+                "continue the run with that version, or give its checkpoint as config.init_from to a new --workdir, with "
+                "larger batches"
             )
         if config.init_from != (origin := stored.get("init_from", "")):
             # The run has its checkpoint to start from; what stands still in it depends on how it began.
