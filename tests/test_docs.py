@@ -131,6 +131,8 @@ def shrunk(config):
     config.compute_dtype = "float32"
     config.total_steps = config.checkpoint.every = 1
     config.eval_every = config.input.workers = 0
+    config.checkpoint.best = ""
+    config.input.batch_rows, config.optimizer.accumulate = 0, 1
     config.input.bucket_seconds, config.input.min_seconds, config.input.batch_seconds = (1.5,), 0.1, 6.0
     config.input.rows_multiple = 1
     if "tts" in config:

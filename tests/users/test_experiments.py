@@ -17,7 +17,8 @@ def test_experiments_are_found_by_name_from_anywhere(tmp_path, monkeypatch):
     for given in ("asr_folder", "asr_folder.py", "configs/asr_folder.py", str(expected)):
         assert find_config(given) == expected or find_config(given).samefile(expected)
     with pytest.raises(
-        ConfigError, match=r"asr_foldr: no such file, .*; you may mean asr_folder; shipped: asr_asterisk"
+        ConfigError,
+        match=r"asr_foldr: no such file, .*; you may mean asr_folder; shipped: asr_1b, asr_300m, asr_asterisk",
     ):
         find_config("asr_foldr")
     with pytest.raises(ConfigError, match=r"experiments/asr_folder\.py: no such file"):
