@@ -73,7 +73,7 @@ def test_an_old_run_goes_on_as_it_would_have(task, old_run, experiment, fixture_
         assert set(figures) <= set(rows[int(step)])
         assert rows[int(step)]["learning_rate"] == pytest.approx(figures["learning_rate"], rel=1e-5)
         name = "loss_per_character" if task == "asr" else "loss"  # transcripts of other rows are of other lengths
-        assert rows[int(step)][name] == pytest.approx(figures[name], rel=0.15), step
+        assert rows[int(step)][name] == pytest.approx(figures[name], rel=0.25), step
 
 
 def test_old_checkpoints_are_loaded_and_evaluated(old_run, experiment):
