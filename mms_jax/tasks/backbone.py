@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from input_pipeline.corpora.storage import Corpus
 from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.errors import CorpusError
+from mms_jax.models.layers import compute_dtype
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
 from mms_jax.models.wav2vec2.masking import Masking
 
@@ -32,6 +33,12 @@ def backbone_config() -> ConfigDict:
 def frozen_extractor(model: Wav2Vec2Config) -> tuple[str, ...]:
     """The entries of `Task.frozen` for a backbone whose extractor has no gradient: weight decay leaves it alone, too."""
     return ("backbone/extractor:-1",) if model.feature_gradient_scale == 0.0 else ()
+
+
+def check_backbone(config: ConfigDict) -> None:
+    """`Task.check_config` of these tasks. Raises ConfigError for an impossible geometry or dtype."""
+    compute_dtype(config.compute_dtype)
+    backbone_geometry(config)
 
 
 def check_maskable(config: ConfigDict, corpora: Sequence[Corpus], model: Wav2Vec2Config) -> None:

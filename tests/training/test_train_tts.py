@@ -116,10 +116,7 @@ def test_checkpoints_describe_the_voice(run):
 @pytest.fixture(scope="module")
 def two_readers(tone_table, tmp_path_factory):
     """A data folder with the tones as one language's, read by two: audio_folder/two."""
-    table = tone_table.with_name("two_readers.tsv")
-    lines = tone_table.read_text().replace("\teng\t", "\tswh\t").splitlines()
-    table.write_text("\n".join(line.replace("sine", ("anna", "ben")[row % 2]) for row, line in enumerate(lines)) + "\n")
-    return prepare_folder("two", table, tmp_path_factory.mktemp("two"))
+    return of_readers(tone_table, tmp_path_factory.mktemp("two"), "two", ("anna", "ben"))
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from mms_jax.tasks.asr import config as defaults
 from mms_jax.tasks.asr import metrics
 from mms_jax.tasks.asr.carry_over import carry_over_symbols
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
-from mms_jax.tasks.backbone import backbone_geometry, frozen_extractor
+from mms_jax.tasks.backbone import backbone_geometry, check_backbone, frozen_extractor
 from mms_jax.tasks.base import CarriedOver, Evaluation, Task
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.weighted import Loss, Weighted
@@ -41,6 +41,7 @@ class AsrTask(Task):
     figures = ("cer", "wer")
     older_values = defaults.OLDER_VALUES
     default_config = staticmethod(defaults.default_config)
+    check_config = staticmethod(check_backbone)
     format_result = staticmethod(metrics.format_table)
     update = gradient_update
 
@@ -60,12 +61,6 @@ class AsrTask(Task):
         updates = min(MOST_FROZEN_UPDATES, round(config.fine_tuning.freeze_backbone * config.total_steps))
         if config.init_from and updates:
             self.frozen += (f"backbone:{updates}",)
-
-    @classmethod
-    def check_config(cls, config: ConfigDict) -> None:
-        """See Task."""
-        compute_dtype(config.compute_dtype)
-        backbone_geometry(config)
 
     @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "AsrTask":

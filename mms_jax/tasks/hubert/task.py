@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from input_pipeline.corpora.storage import Corpus
 from input_pipeline.dataset import DataNeeds, training_data
 from input_pipeline.decode import Batch
+from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.errors import CorpusError
 from mms_jax.models.description import ENCODER, Description
 from mms_jax.models.functional import FunctionalModel
@@ -21,7 +22,7 @@ from mms_jax.models.layers import compute_dtype
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForClusters
 from mms_jax.models.wav2vec2.masking import Masking
-from mms_jax.tasks.backbone import backbone_geometry, check_maskable, frozen_extractor
+from mms_jax.tasks.backbone import backbone_geometry, check_backbone, check_maskable, frozen_extractor
 from mms_jax.tasks.base import Evaluation, Task
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.hubert import config as defaults
@@ -41,6 +42,7 @@ class HubertTask(Task):
     kind = ENCODER
     figures = metrics.FIGURES
     default_config = staticmethod(defaults.default_config)
+    check_config = staticmethod(check_backbone)
     format_result = staticmethod(metrics.format_table)
     update = gradient_update
 
@@ -57,12 +59,6 @@ class HubertTask(Task):
         self.masking = Masking(**config.masking)
         self.needs = _needs(model)
         self.frozen = ("centers:-1", *frozen_extractor(model))
-
-    @classmethod
-    def check_config(cls, config: ConfigDict) -> None:
-        """See Task."""
-        compute_dtype(config.compute_dtype)
-        backbone_geometry(config)
 
     @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "HubertTask":
@@ -122,7 +118,7 @@ def _sample_frames(config: ConfigDict, corpora: Sequence[Corpus], model: Wav2Vec
         batch = decoder(plan.batch(step))
         features = np.asarray(compute(batch["waveforms"], batch["lengths"]))
         found += [row[:frames] for row, frames in zip(features, model.frames(batch["lengths"]))]
-        heard += float(batch["lengths"].sum()) / 16_000
+        heard += float(batch["lengths"].sum()) / SAMPLE_RATE
         step += 1
     frames = np.concatenate(found)
     if len(frames) < config.hubert.clusters:

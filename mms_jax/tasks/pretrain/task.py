@@ -18,7 +18,7 @@ from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Predictions, Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.models.wav2vec2.quantizer import gumbel_temperature
-from mms_jax.tasks.backbone import backbone_geometry, check_maskable, frozen_extractor
+from mms_jax.tasks.backbone import backbone_geometry, check_backbone, check_maskable, frozen_extractor
 from mms_jax.tasks.base import Evaluation, Task
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.masked_evaluation import make_evaluation
@@ -59,6 +59,7 @@ class PretrainTask(Task):
     kind = ENCODER
     figures = metrics.FIGURES
     default_config = staticmethod(defaults.default_config)
+    check_config = staticmethod(check_backbone)
     format_result = staticmethod(metrics.format_table)
     update = gradient_update
 
@@ -75,12 +76,6 @@ class PretrainTask(Task):
         self.settings = config.pretrain.to_dict()
         self.frozen = frozen_extractor(model)
         self.needs = DataNeeds(crop=True, waveform_epsilon=model.waveform_epsilon)
-
-    @classmethod
-    def check_config(cls, config: ConfigDict) -> None:
-        """See Task."""
-        compute_dtype(config.compute_dtype)
-        backbone_geometry(config)
 
     @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "PretrainTask":

@@ -9,7 +9,7 @@ import optax
 from input_pipeline.decode import Batch
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.tasks.base import Metrics, Updated
-from mms_jax.tasks.parts import split_rows, sum_over_parts
+from mms_jax.tasks.parts import split_rows, sum_over_parts, zeros_of
 from mms_jax.tasks.tts.adversarial import (
     VOICE,
     apply_discriminators,
@@ -37,9 +37,11 @@ def adversarial_step(
     batch: Batch,
     key: Array,
     step: Array,
-    parts: int,
+    parts: int = 1,
 ) -> Updated:
-    """One update of the discriminators and one of the voice; for arguments and result see `mms_jax.tasks.base.Task.update`.
+    """One update of the discriminators and one of the voice; `TtsTask` uses it as its method `update`.
+
+    For the other arguments and the result see `mms_jax.tasks.base.Task.update`.
 
     The discriminators take part from update `task.discriminator_start_step` on. In the first `task.diagonal_prior_steps`
     updates a fading penalty draws the alignment to the diagonal, as a flat start does for Gaussian mixtures in recognition.
@@ -113,7 +115,7 @@ class _VoicePass:
 
 def _if_active(active: Array, function, *arguments):
     def absent(*arguments):
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, *arguments))
+        return zeros_of(jax.eval_shape(function, *arguments))
 
     return jax.lax.cond(active, function, absent, *arguments)
 
@@ -165,8 +167,7 @@ def _discriminate(active: Array | None, function, optimizer, params: Params, sta
 
     def skip(params: Params, state):
         rest = jax.eval_shape(function, params, state)[2:]
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), rest)
-        return *skip_discriminators(optimizer, params, state), *zeros
+        return *skip_discriminators(optimizer, params, state), *zeros_of(rest)
 
     return jax.lax.cond(active, function, skip, params, state)
 

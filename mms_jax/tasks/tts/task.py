@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-import optax
 from absl import logging
 from flax import nnx
 from ml_collections import ConfigDict
@@ -22,7 +21,7 @@ from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.layers import compute_dtype
 from mms_jax.models.vits.config import VitsConfig, geometry
 from mms_jax.models.vits.model import AdversarialVits
-from mms_jax.tasks.base import CarriedOver, Evaluation, Examples, LoadModel, Result, Task, Updated
+from mms_jax.tasks.base import CarriedOver, Evaluation, Examples, LoadModel, Result, Task
 from mms_jax.tasks.tts import config as defaults
 from mms_jax.tasks.tts import metrics, scoring
 from mms_jax.tasks.tts.adversarial import DISCRIMINATORS, VOICE
@@ -41,6 +40,7 @@ class TtsTask(Task):
     free_keys = defaults.FREE_KEYS
     figures = ("mel", "kl", "duration")
     parts = (VOICE, DISCRIMINATORS)
+    update = adversarial_step
     default_config = staticmethod(defaults.default_config)
     format_result = staticmethod(metrics.format_table)
 
@@ -123,20 +123,6 @@ class TtsTask(Task):
         if self.needs.speakers:
             named["speakers"] = list(self.needs.speakers)
         return named
-
-    def update(
-        self,
-        model: FunctionalModel,
-        optimizer: optax.GradientTransformation,
-        params: Params,
-        optimizer_state: optax.OptState,
-        batch: Batch,
-        key: Array,
-        step: Array,
-        parts: int = 1,
-    ) -> Updated:
-        """See Task. First the discriminators, then the voice against the new discriminators; see `tasks.tts.step`."""
-        return adversarial_step(self, model, optimizer, params, optimizer_state, batch, key, step, parts)
 
     def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
         """See Task: the losses of the voice, see `metrics.make_evaluation`."""
