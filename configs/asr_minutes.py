@@ -1,4 +1,4 @@
-"""A tiny recognizer of some minutes of natural speech, for benchmarks.label_minutes.
+"""A tiny recognizer of some minutes of natural speech, for benchmarks.paper.
 
     python -m mms_jax.train --config=asr_minutes --workdir=runs/minutes --config.init_from=runs/hubert \
         --config.input.corpora='("audio_folder/mine:train",)' --config.input.dev_corpora='("audio_folder/mine:validation",)'
@@ -29,7 +29,7 @@ def get_config() -> ConfigDict:
     config.input.min_seconds = 0.3
     config.input.beta_corpus = 1.0
     config.input.beta_language = 1.0
-    config.input.batch_seconds = 24.0
+    config.input.batch_seconds = 12.0
     config.masking.time_probability = 0.3
     config.masking.time_minimum = 0
     config.masking.channel_probability = 0.1

@@ -20,7 +20,9 @@ def get_config() -> ConfigDict:
     config.model.feature_gradient_scale = 0.3
     config.input.bucket_seconds = (6.0,)
     config.input.batch_seconds = 36.0
-    config.optimizer.learning_rate = 1e-3
+    config.masking.time_probability = 0.5
+    config.hubert.unmasked_weight = 1.0
+    config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "polynomial"
     config.optimizer.warmup = 0.05
     config.optimizer.clip_norm = 1.0

@@ -27,9 +27,11 @@ def get_config() -> ConfigDict:
     config = default_config("hubert")
     base = speech.get_config()
     config.input, config.optimizer = base.input, base.optimizer
-    config.total_steps = base.total_steps
+    config.total_steps = 3000
     config.model.geometry = "tiny"
     config.model.feature_gradient_scale = 0.3
-    config.optimizer.learning_rate = 1e-3
+    config.masking.time_probability = 0.5
+    config.hubert.unmasked_weight = 1.0
+    config.optimizer.learning_rate = 2e-3
     config.log_every = 20
     return config

@@ -23,7 +23,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
 
-from input_pipeline.corpora import aligned_chapters, asterisk, audio_folder, spoken_phrases, unlabeled, voice
+from input_pipeline.corpora import (
+    aligned_chapters,
+    asterisk,
+    audio_folder,
+    spoken_names,
+    spoken_phrases,
+    unlabeled,
+    voice,
+)
 from input_pipeline.corpora.storage import ErrorRate, open_splits
 from mms_jax.command import leave, run_command
 from mms_jax.errors import CorpusError
@@ -36,6 +44,7 @@ MADE_FROM = "made_from.json"  # beside the shards
 # made_from(arguments, data_dir), what the corpus depends on, in plain types.
 CORPORA: dict[str, ModuleType] = {
     "spoken_phrases": spoken_phrases,
+    "spoken_names": spoken_names,
     "asterisk": asterisk,
     "audio_folder": audio_folder,
     "aligned_chapters": aligned_chapters,

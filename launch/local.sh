@@ -36,7 +36,7 @@ setup() {
   python=$(find_python)
   echo "setting up .venv with $("$python" --version) (a few minutes)"
   [ -x .venv/bin/python ] || "$python" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lm,plots,docs,dev]'
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[paper,docs,dev]'
   cat constraints.txt pyproject.toml > "$stamp"
 }
 

@@ -11,12 +11,8 @@ if __name__ == "__main__":  # before the libraries below are imported, which tak
 
 
 import argparse
-import concurrent.futures
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -24,8 +20,9 @@ import soundfile
 
 from input_pipeline.corpora.storage import as_text, open_corpus
 from launch.quickstart import RECOGNIZERS
-from launch.quickstart.chapters import score_alignments, write_chapters
+from launch.quickstart.chapters import MIN_SCORE, align_chapters, prepare_aligned, score_alignments, write_chapters
 from launch.quickstart.plots import plot_all
+from launch.steps import Steps, trains_on
 from mms_jax.audio.flac import decode_flac
 from mms_jax.command import leave, run_command
 from mms_jax.files import write_json
@@ -33,57 +30,14 @@ from mms_jax.tasks.tts.scoring import format_table as format_voice_scores
 
 LABELED = "spoken_phrases/labeled"
 ALIGNED = "aligned_chapters/phrases"
-MIN_SCORE = -1.0  # a tiny aligner gives lower scores than MMS's, whose threshold is -0.2
 NOISE = (10.0, 50.0)  # dB below the speech
 VOICE_TEXT = "mkulima mzee anakumbuka hadithi nzuri kabla ya usiku"  # the text of voice.wav
 WATCH_EVERY = 50  # steps from one evaluation on the development set to the next
 SHOWN = 3  # held-out recordings that the command line transcribes
 
 
-class Quickstart:
+class Quickstart(Steps):
     """The steps, in order; each returns when its results are in the folder."""
-
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
-        self.data = folder / "data"
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
-        self.environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
-        self._running: set[subprocess.Popen] = set()
-
-    def command(self, name: str, *arguments: str, show: bool = False) -> str:
-        """Runs `python -m ...` and keeps its output in logs/NAME.txt; a failure ends the quickstart."""
-        log = self.folder / "logs" / f"{name}.txt"
-        print(f"\n{name}\n$ python -m {' '.join(arguments)}", flush=True)
-        begun = time.monotonic()
-        with log.open("w") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if not show else errors,
-                text=True,
-                env=self.environment,
-            )
-            assert process.stdout is not None
-            self._running.add(process)
-            lines = []
-            try:
-                for line in process.stdout:
-                    lines.append(line)
-                    errors.write(line)
-                    if show:
-                        print(f"  {line}", end="", flush=True)
-                    elif "] step " in line and "  " in line:
-                        print(f"  {name}: {_progress_line(line)}", flush=True)
-            except KeyboardInterrupt:
-                for running in list(self._running):
-                    running.terminate()
-                    running.wait()
-                raise
-        self._running.discard(process)
-        if process.wait() != 0:
-            sys.exit(f"error: {name} failed; the end of {log}:\n" + "".join(lines[-15:]) + log.read_text()[-2000:])
-        print(f"  ({name}: {time.monotonic() - begun:.0f} s)", flush=True)
-        return "".join(lines)
 
     def train(self, name: str, config: str, *changes: str) -> None:
         """Trains a run and evaluates its checkpoint."""
@@ -97,42 +51,15 @@ class Quickstart:
         scored = f"--config.input.eval_corpora=('{LABELED}:test',)"
         self.command(f"evaluate_{name}", "mms_jax.evaluate", *common, scored, show=True)
 
-    def train_side_by_side(self, runs: dict[str, tuple[str, ...]]) -> None:
-        """Trains several runs at once, each on its share of the cores: such small steps fill only one core.
-
-        Args:
-          runs: the arguments of `train` by name.
-        """
-        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-        def train(number: int, name: str) -> None:
-            if len(cores) >= len(runs):  # a thread's processes inherit its cores
-                os.sched_setaffinity(0, cores[number :: len(runs)])
-            self.train(name, *runs[name])
-
-        with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
-            futures = [pool.submit(train, number, name) for number, name in enumerate(runs)]
-            done, _ = concurrent.futures.wait(futures, return_when=concurrent.futures.FIRST_EXCEPTION)
-            failures = [error for future in done if (error := future.exception())]
-            if failures:
-                for process in list(self._running):
-                    process.terminate()
-                raise failures[0]
-
     def build_corpus(self, model: pathlib.Path) -> dict[str, float]:
         """Cuts the chapters into a corpus with an aligner; returns the errors of the verses that it found."""
         chapters, aligned = self.folder / "chapters", self.folder / "aligned"
         write_chapters(self.data, chapters)
-        arguments = ("mms_jax.cli", "align", str(chapters), str(chapters), "--lang", "folder", "--model", str(model))
-        self.command("align", *arguments, "--output-dir", str(aligned))
+        align_chapters(self, "align", chapters, model, aligned)
         scores = score_alignments(chapters, aligned)
         print(f"  boundaries of {scores['verses']} verses: median error {scores['median_ms']} ms, "
               f"95 % within {scores['p95_ms']} ms")  # fmt: skip
-        self.command(
-            "prepare_aligned", "input_pipeline.prepare", "aligned_chapters", f"--data_dir={self.data}",
-            f"--name={ALIGNED.rpartition('/')[2]}", f"--alignments={aligned}", "--splits=train", f"--min_score={MIN_SCORE}",
-            "--max_silence=0.1", "--workers=2", "--synthetic", show=True,
-        )  # fmt: skip
+        prepare_aligned(self, ALIGNED.rpartition("/")[2], aligned, f"--min_score={MIN_SCORE}")
         return scores
 
     def evaluation(self, name: str) -> dict:
@@ -197,18 +124,19 @@ def run(folder: pathlib.Path, *, tts: bool) -> dict:
         f"--data_dir={steps.data}",
         show=True,
     )
-    steps.train("pretrain", "hubert_phrases", _trains_on("spoken_phrases/chapters:train"))
-    small = ("--config.total_steps=600", _trains_on(f"{LABELED}:train"))
-    steps.train_side_by_side(
+    steps.train("pretrain", "hubert_phrases", trains_on("spoken_phrases/chapters:train"))
+    small = ("--config.total_steps=600", trains_on(f"{LABELED}:train"))
+    pretrained = f"--config.init_from={folder / 'pretrain'}"
+    steps.side_by_side(
         {
-            "aligner": ("asr_phrases", f"--config.init_from={folder / 'pretrain'}", *small),
-            "aligner_without_pretraining": ("asr_phrases", *small),
+            "aligner": lambda: steps.train("aligner", "asr_phrases", pretrained, *small),
+            "aligner_without_pretraining": lambda: steps.train("aligner_without_pretraining", "asr_phrases", *small),
         }
     )
     alignment = steps.build_corpus(folder / "aligner")
     # Noise is added, since the recognizer must also handle speech other than eSpeak NG's, as of a voice in training.
     more = (f"--config.init_from={folder / 'aligner'}", "--config.total_steps=1200", f"--config.input.noise={NOISE}")
-    steps.train("asr", "asr_phrases", *more, _trains_on(f"{ALIGNED}:train"))
+    steps.train("asr", "asr_phrases", *more, trains_on(f"{ALIGNED}:train"))
     transcripts = steps.transcribe()
     pretrain = steps.evaluation("pretrain")
     results: dict[str, Any] = {
@@ -227,10 +155,6 @@ def run(folder: pathlib.Path, *, tts: bool) -> dict:
 def _error_rates(evaluation: dict) -> dict:
     by_language = {name: row["cer"] for name, row in evaluation["by_language"].items()}
     return {name: evaluation[name] for name in ("cer", "wer", "utterances")} | {"cer_by_language": by_language}
-
-
-def _trains_on(corpus: str) -> str:
-    return f"--config.input.corpora=('{corpus}',)"
 
 
 def format_results(results: dict) -> str:
@@ -282,13 +206,6 @@ def _run() -> None:
     print(f"\nUse it: .venv/bin/mms-jax transcribe {folder}/held_out/*.wav --model {folder}/asr --lang {languages}")
     if arguments.tts:
         print(f'         .venv/bin/mms-jax speak "{VOICE_TEXT}" --model {folder}/voice --out voice.wav')
-
-
-def _progress_line(line: str) -> str:
-    """The main figures of a log line."""
-    words = line.split("] ", 1)[1].split("  ")
-    wanted = ("step", "accuracy", "chance", "cross_entropy", "loss_per_character", "mel", "audio_rate", "loss ")
-    return "  ".join(word.strip() for word in words if word.startswith(wanted))
 
 
 if __name__ == "__main__":

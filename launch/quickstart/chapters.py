@@ -1,4 +1,4 @@
-"""The shipped corpus's chapters as a user's files, and the errors of an aligner on them."""
+"""The shipped corpus's chapters as a user's files, aligned and cut into a corpus, and the errors of the aligner on them."""
 
 import json
 import pathlib
@@ -9,8 +9,10 @@ import tensorflow_datasets as tfds
 from input_pipeline.corpora.alignments import read_records
 from input_pipeline.corpora.spoken_phrases import is_labeled
 from input_pipeline.corpora.storage import as_text, corpus_directory
+from launch.steps import Steps
 
 TIMES = "exact_times.json"
+MIN_SCORE = -1.0  # a tiny aligner gives lower scores than MMS's, whose threshold is -0.2
 
 
 def write_chapters(data: pathlib.Path, folder: pathlib.Path) -> list[str]:
@@ -35,6 +37,35 @@ def write_chapters(data: pathlib.Path, folder: pathlib.Path) -> list[str]:
         times[f"{language}/{name}"] = [np.asarray(record[edge]).tolist() for edge in ("starts", "ends")]
     (folder / TIMES).write_text(json.dumps(times))
     return sorted({name.partition("/")[0] for name in times})
+
+
+def align_chapters(steps: Steps, name: str, chapters: pathlib.Path, model: pathlib.Path, aligned: pathlib.Path) -> None:
+    """Aligns a folder of chapters, with one folder for each language.
+
+    Args:
+      steps: runs the command.
+      name: of its log.
+      chapters: from `write_chapters`.
+      model: the aligner.
+      aligned: the target folder.
+    """
+    arguments = ("mms_jax.cli", "align", str(chapters), str(chapters), "--lang", "folder", "--model", str(model))
+    steps.command(name, *arguments, "--output-dir", str(aligned))
+
+
+def prepare_aligned(steps: Steps, name: str, aligned: pathlib.Path, *rules: str) -> None:
+    """Cuts aligned chapters into the corpus aligned_chapters/NAME, all for training.
+
+    Args:
+      steps: runs the command.
+      name: of the corpus.
+      aligned: from `align_chapters`.
+      rules: arguments that select verses.
+    """
+    steps.command(
+        f"prepare_{name}", "input_pipeline.prepare", "aligned_chapters", f"--data_dir={steps.data}", f"--name={name}",
+        f"--alignments={aligned}", "--splits=train", "--max_silence=0.1", "--workers=2", "--synthetic", *rules, show=True,
+    )  # fmt: skip
 
 
 def score_alignments(chapters: pathlib.Path, aligned: pathlib.Path) -> dict[str, float]:

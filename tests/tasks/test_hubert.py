@@ -16,7 +16,7 @@ from mms_jax.errors import CorpusError
 from mms_jax.evaluate import evaluate
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.tasks.hubert import targets
-from mms_jax.tasks.hubert.loss import chance_accuracy, masked_cross_entropy
+from mms_jax.tasks.hubert.loss import chance_accuracy, cluster_loss
 from mms_jax.train import train
 from tests.conftest import MINIATURE, tone_experiment
 
@@ -68,11 +68,18 @@ def test_clusters_are_the_nearest_and_do_not_hear_the_phase():
 
 
 def test_loss_and_chance_by_hand():
-    logits = jnp.log(jnp.asarray([[[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3]]]))
-    labels, masked = jnp.asarray([[0, 1, 1]]), jnp.asarray([[True, True, False]])
-    loss, accuracy = masked_cross_entropy(logits, labels, masked)
-    assert float(loss.sum) == pytest.approx(-np.log(0.7) - np.log(0.1), rel=1e-5)
-    assert (float(loss.weight), float(accuracy.sum)) == (2, 1)
+    """Two masked frames, one that is heard, and one of padding."""
+    rows = [[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.3, 0.4, 0.3], [0.9, 0.05, 0.05]]
+    logits, labels = jnp.log(jnp.asarray([rows])), jnp.asarray([[0, 1, 1, 0]])
+    masked, real = jnp.asarray([[True, True, False, False]]), jnp.asarray([[True, True, True, False]])
+    covered, heard = -np.log(0.7) - np.log(0.1), -np.log(0.4)
+    for weight in (0.0, 0.5, 1.0):
+        loss = cluster_loss(logits, labels, masked, real, weight)
+        assert float(loss.total.sum) == pytest.approx(covered + weight * heard, rel=1e-5)
+        assert float(loss.total.weight) == 2 + weight
+        assert float(loss.metrics["cross_entropy"].mean()) == pytest.approx(covered / 2, rel=1e-5)
+        figures = {name: (float(value.sum), float(value.weight)) for name, value in loss.metrics.items()}
+        assert figures["accuracy"] == (1, 2) and figures["unmasked_accuracy"] == (1, 1)
     chance = chance_accuracy(jnp.asarray([[0, 2, 2, 1]]), jnp.asarray([[True, True, True, False]]), 3)
     assert float(chance.mean()) == pytest.approx(2 / 3)
 

@@ -11,5 +11,6 @@ def default_config() -> ConfigDict:
     config.masking.time_probability = 0.8
     config.hubert = ConfigDict()
     config.hubert.clusters = 100
+    config.hubert.unmasked_weight = 0.0  # of the loss of a frame that is not masked
     config.hubert.cluster_minutes = 20.0  # speech from the corpora that the clusters are fitted to
     return config

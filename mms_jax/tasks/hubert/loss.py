@@ -4,26 +4,41 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from mms_jax.tasks.weighted import Weighted
+from mms_jax.tasks.weighted import Loss, Weighted
 
 Array = jax.Array
 
 
-def masked_cross_entropy(logits: Array, targets: Array, masked: Array) -> tuple[Weighted, Weighted]:
-    """-log P(target) over masked frames, and the share of them whose target is the most probable cluster.
+def cluster_loss(logits: Array, targets: Array, masked: Array, real: Array, unmasked_weight: float) -> Loss:
+    """Cross-entropy of masked frames and, with a weight of their own, of the others.
 
     Args:
       logits: (batch, frames, clusters).
       targets: int (batch, frames).
       masked: bool (batch, frames).
+      real: bool (batch, frames), False for padding; includes the masked frames.
+      unmasked_weight: of a frame that is not masked, where a masked one has 1.
+
+    Returns:
+      The weighted mean as the total. Among the metrics are the cross-entropy of masked frames, and the accuracies of
+      both kinds: the share of frames whose target is the most probable cluster.
     """
     frame_loss = optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), targets)
-    weight = jnp.sum(masked).astype(jnp.float32)
-    correct = masked & (jnp.argmax(logits, axis=-1) == targets)
-    return (
-        Weighted(jnp.sum(jnp.where(masked, frame_loss, 0.0)), weight),
-        Weighted(jnp.sum(correct).astype(jnp.float32), weight),
+    correct = (jnp.argmax(logits, axis=-1) == targets).astype(jnp.float32)
+    unmasked = real & ~masked
+    weights = masked + unmasked_weight * unmasked
+    return Loss(
+        _weighted(frame_loss, weights),
+        {
+            "cross_entropy": _weighted(frame_loss, masked),
+            "accuracy": _weighted(correct, masked),
+            "unmasked_accuracy": _weighted(correct, unmasked),
+        },
     )
+
+
+def _weighted(x: Array, weights: Array) -> Weighted:
+    return Weighted(jnp.sum(jnp.where(weights > 0, x * weights, 0.0)), jnp.sum(weights).astype(jnp.float32))
 
 
 def chance_accuracy(targets: Array, masked: Array, clusters: int) -> Weighted:

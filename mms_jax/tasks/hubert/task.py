@@ -18,7 +18,7 @@ from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.errors import CorpusError
 from mms_jax.models.description import ENCODER, Description
 from mms_jax.models.functional import FunctionalModel
-from mms_jax.models.layers import compute_dtype
+from mms_jax.models.layers import compute_dtype, length_mask
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForClusters
 from mms_jax.models.wav2vec2.masking import Masking
@@ -27,7 +27,7 @@ from mms_jax.tasks.base import Evaluation, Task
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.hubert import config as defaults
 from mms_jax.tasks.hubert import metrics
-from mms_jax.tasks.hubert.loss import chance_accuracy, masked_cross_entropy
+from mms_jax.tasks.hubert.loss import chance_accuracy, cluster_loss
 from mms_jax.tasks.hubert.targets import WIDTH, cepstra, fit_centers, nearest
 from mms_jax.tasks.masked_evaluation import make_evaluation
 from mms_jax.tasks.weighted import Loss
@@ -57,6 +57,7 @@ class HubertTask(Task):
         self.model, self.centers = model, centers
         self.dtype = compute_dtype(config.compute_dtype)
         self.masking = Masking(**config.masking)
+        self.unmasked_weight = config.hubert.unmasked_weight
         self.needs = _needs(model)
         self.frozen = ("centers:-1", *frozen_extractor(model))
 
@@ -83,7 +84,7 @@ class HubertTask(Task):
         return {"kind": self.kind, "model": self.model.to_json()}
 
     def loss(self, module: Wav2Vec2ForClusters, batch: Batch, key: Array, step: Array, *, train: bool = True) -> Loss:
-        """Cross-entropy, a mean over masked frames.
+        """Cross-entropy, a mean over masked frames, and over the others by `unmasked_weight`.
 
         Args:
           module: from `build`.
@@ -96,9 +97,10 @@ class HubertTask(Task):
         waveforms, lengths = batch["waveforms"], batch["lengths"]
         targets = nearest(cepstra(waveforms, lengths, self.model), jax.lax.stop_gradient(module.centers[...]))
         logits, masked = module(waveforms, lengths, masking=self.masking, key=key, train=train)
-        total, accuracy = masked_cross_entropy(logits, targets, masked)
+        real = length_mask(self.model.frames(lengths), logits.shape[1])
+        loss = cluster_loss(logits, targets, masked, real, self.unmasked_weight)
         chance = chance_accuracy(targets, masked, len(self.centers))
-        return Loss(total, {"cross_entropy": total, "accuracy": accuracy, "chance": chance})
+        return Loss(loss.total, loss.metrics | {"chance": chance})
 
     def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
         """See Task: accuracy and loss over all masked frames."""
