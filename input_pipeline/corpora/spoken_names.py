@@ -4,7 +4,7 @@
     python -m input_pipeline.prepare spoken_names --language=swh --data_dir=data
 
 The names are those of Unicode's Common Locale Data Repository, which Babel packages. Each language is a corpus of its own:
-six to nine minutes of training, in sentences of two to five names. Names, voices and speeds of the validation and test splits
+six to nine minutes of training, in sentences of two to five names. The names and voices of the validation and test splits
 occur in no other split, so that a recognizer cannot know the words of the test from memory.
 """
 

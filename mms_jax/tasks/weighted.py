@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 
 Array = jax.Array
 
@@ -17,7 +18,7 @@ Array = jax.Array
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Weighted:
-    """A sum and its weight, both float32 scalars.
+    """A sum and its weight, both float32 scalars; the sum may also be a vector of counts.
 
     Attributes:
       sum: over the examples (or frames) of the global batch.
@@ -46,7 +47,7 @@ class Loss:
     metrics: dict[str, Weighted]
 
 
-def pooled_means(predict: Callable, params: Any, batches: Iterable[Any]) -> dict[str, float]:
+def pooled_means(predict: Callable, params: Any, batches: Iterable[Any]) -> dict[str, Any]:
     """The mean of each figure over all batches; NaN where nothing had a weight.
 
     Args:
@@ -54,10 +55,10 @@ def pooled_means(predict: Callable, params: Any, batches: Iterable[Any]) -> dict
       params: the parameters.
       batches: of an evaluation.
     """
-    sums: dict[str, float] = {}
+    sums: dict[str, Any] = {}
     weights: dict[str, float] = {}
     for batch in batches:
         for name, value in jax.device_get(predict(params, batch)).items():
-            sums[name] = sums.get(name, 0.0) + float(value.sum)
+            sums[name] = sums.get(name, 0.0) + np.asarray(value.sum, np.float64)
             weights[name] = weights.get(name, 0.0) + float(value.weight)
     return {name: sums[name] / weights[name] if weights[name] else math.nan for name in sums}

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
@@ -16,7 +17,9 @@ from mms_jax.errors import CorpusError
 from mms_jax.evaluate import evaluate
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.tasks.hubert import targets
-from mms_jax.tasks.hubert.loss import chance_accuracy, cluster_loss
+from mms_jax.tasks.hubert.loss import cluster_loss, cluster_shares
+from mms_jax.tasks.hubert.task import HubertTask
+from mms_jax.tasks.weighted import Loss, Weighted
 from mms_jax.train import train
 from tests.conftest import MINIATURE, tone_experiment
 
@@ -80,8 +83,34 @@ def test_loss_and_chance_by_hand():
         assert float(loss.metrics["cross_entropy"].mean()) == pytest.approx(covered / 2, rel=1e-5)
         figures = {name: (float(value.sum), float(value.weight)) for name, value in loss.metrics.items()}
         assert figures["accuracy"] == (1, 2) and figures["unmasked_accuracy"] == (1, 1)
-    chance = chance_accuracy(jnp.asarray([[0, 2, 2, 1]]), jnp.asarray([[True, True, True, False]]), 3)
-    assert float(chance.mean()) == pytest.approx(2 / 3)
+    shares = cluster_shares(jnp.asarray([[0, 2, 2, 1]]), jnp.asarray([[True, True, True, False]]), 3)
+    np.testing.assert_allclose(shares.mean(), [1 / 3, 0, 2 / 3])
+
+
+def test_chance_of_an_evaluation_is_one_guess_for_all_batches():
+    """Each batch has a most frequent cluster of its own; over both, every cluster is as frequent."""
+
+    class Task(HubertTask):
+        def __init__(self):
+            pass
+
+        def _loss_and_shares(self, module, batch, key, *, train):
+            one = Weighted(jnp.ones(()), jnp.ones(()))
+            figures = {"accuracy": one, "cross_entropy": one}
+            return Loss(one, figures), cluster_shares(batch["targets"], batch["targets"] >= 0, 3)
+
+    class Model:
+        def bind(self, params):
+            return params
+
+    class Data:
+        def batches(self):
+            for cluster in range(3):
+                yield {"item": np.zeros(1, np.int32), "targets": np.full((1, 5), cluster)}
+
+    gathered = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    result = Task().make_evaluation(Model(), gathered)({}, Data())
+    assert result["chance"] == pytest.approx(1 / 3) and type(result["chance"]) is float
 
 
 def test_centers_stay_and_travel_with_the_run(tone_data, tmp_path):

@@ -41,7 +41,10 @@ def _weighted(x: Array, weights: Array) -> Weighted:
     return Weighted(jnp.sum(jnp.where(weights > 0, x * weights, 0.0)), jnp.sum(weights).astype(jnp.float32))
 
 
-def chance_accuracy(targets: Array, masked: Array, clusters: int) -> Weighted:
-    """The accuracy of the best guess that ignores the speech: the share of the batch's most frequent cluster."""
+def cluster_shares(targets: Array, masked: Array, clusters: int) -> Weighted:
+    """How many masked frames have each cluster, (clusters,), and how many there are.
+
+    The largest share is the accuracy of the best guess that ignores the speech.
+    """
     counts = jnp.zeros(clusters).at[targets].add(masked.astype(jnp.float32))
-    return Weighted(jnp.max(counts), jnp.sum(counts))
+    return Weighted(counts, jnp.sum(counts))

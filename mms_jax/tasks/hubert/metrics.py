@@ -10,7 +10,7 @@ def format_table(result: Result) -> str:
     return "\n".join(
         [
             f"accuracy         {100 * result['accuracy']:8.2f} %   (cluster of a masked frame)",
-            f"chance           {100 * result['chance']:8.2f} %   (of guessing the most frequent cluster of the batch)",
+            f"chance           {100 * result['chance']:8.2f} %   (of guessing the most frequent cluster)",
             f"cross-entropy    {result['cross_entropy']:8.3f} nats",
         ]
     )
