@@ -7,20 +7,14 @@
 Batch, grid of learning rates and updates as in asr_300m. This config has not been run here.
 """
 
-import importlib.util
-import pathlib
-
 from ml_collections import ConfigDict
 
-_SPEC = importlib.util.spec_from_file_location("asr_300m", pathlib.Path(__file__).with_name("asr_300m.py"))
+from mms_jax.config import config_beside
 
 
 def get_config() -> ConfigDict:
     """The experiment."""
-    assert _SPEC is not None and _SPEC.loader is not None
-    base = importlib.util.module_from_spec(_SPEC)
-    _SPEC.loader.exec_module(base)
-    config = base.get_config()
+    config = config_beside(__file__, "asr_300m")
     config.model.geometry = "1b"
     config.model.remat = "full"
     config.mesh.fsdp = 8

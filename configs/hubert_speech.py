@@ -7,25 +7,15 @@ Result of 1,500 updates (20 hours of audio, 13 minutes on two x86-64 cores, one 
 where the most frequent of 100 gives 3.8 %; cross-entropy 4.01 nats.
 """
 
-import importlib.util
-import pathlib
-
 from ml_collections import ConfigDict
 
-from mms_jax.config import default_config
-
-_SPEC = importlib.util.spec_from_file_location(
-    "pretrain_speech", pathlib.Path(__file__).with_name("pretrain_speech.py")
-)
+from mms_jax.config import config_beside, default_config
 
 
 def get_config() -> ConfigDict:
     """The experiment."""
-    assert _SPEC is not None and _SPEC.loader is not None
-    speech = importlib.util.module_from_spec(_SPEC)
-    _SPEC.loader.exec_module(speech)
     config = default_config("hubert")
-    base = speech.get_config()
+    base = config_beside(__file__, "pretrain_speech")
     config.input, config.optimizer = base.input, base.optimizer
     config.total_steps = 3000
     config.model.geometry = "tiny"

@@ -3,7 +3,9 @@
 Files in `configs/` start from `default_config(TASK)` and change the keys that differ.
 """
 
+import importlib.util
 import json
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +36,20 @@ def default_config(task: str | None = None) -> ConfigDict:
     config.task = task
     config.update(found.default_config())
     return config.lock()
+
+
+def config_beside(file: str, name: str) -> ConfigDict:
+    """The experiment of another file in the same folder, for config files that change some of its keys.
+
+    Args:
+      file: `__file__` of the config file that calls.
+      name: of the other file, without .py.
+    """
+    spec = importlib.util.spec_from_file_location(name, pathlib.Path(file).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config()
 
 
 def _common_config() -> ConfigDict:
