@@ -5,9 +5,8 @@
 
 The small model suits an accelerator, or two CPU cores and a night; on a laptop set --config.model.geometry=tiny. With a
 pretrained model of the same geometry, add --config.init_from=MODEL: its extractor then stands still, and its encoder for
-the first fifth of the updates (config.fine_tuning). With --config.eval_every=200 --config.checkpoint.best=cer, the best
-checkpoint on the validation split is kept as runs/mine@best. The accuracy depends on the recordings: an hour by
-one reader gives a recognizer of that reader.
+the first fifth of the updates (config.fine_tuning). The checkpoint with the lowest CER on the validation split is kept as
+runs/mine@best. The accuracy depends on the recordings: an hour by one reader gives a recognizer of that reader.
 """
 
 from ml_collections import ConfigDict
@@ -36,4 +35,6 @@ def get_config() -> ConfigDict:
     config.optimizer.learning_rate = 5e-4
     config.optimizer.clip_norm = 1.0
     config.log_every = 50
+    config.eval_every = 250
+    config.checkpoint.best = "cer"
     return config

@@ -5,8 +5,10 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO
 
 
 class Steps:
@@ -23,8 +25,10 @@ class Steps:
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         self.environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
         self._running: set[subprocess.Popen] = set()
+        self._lock = threading.Lock()  # held while a process begins, so that a stop misses none
+        self._stopped = False
 
-    def command(self, name: str, *arguments: str, show: bool = False) -> str:
+    def command(self, name: str, *arguments: str, show: bool = False, accepted: tuple[int, ...] = (0,)) -> str:
         """Runs `python -m ...`, printed before; a failure ends the program with the end of the log.
 
         Args:
@@ -32,6 +36,7 @@ class Steps:
           arguments: after `python -m`.
           show: prints the standard output, which otherwise goes to the log with the errors; of a training run, the main
             figures are printed.
+          accepted: exit statuses that are no failure.
 
         Returns:
           The standard output; with the errors, where `show` is False.
@@ -40,15 +45,8 @@ class Steps:
         print(f"\n{name}\n$ python -m {' '.join(arguments)}", flush=True)
         begun = time.monotonic()
         with log.open("w") as errors:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if not show else errors,
-                text=True,
-                env=self.environment,
-            )
+            process = self._start(arguments, errors if show else subprocess.STDOUT)
             assert process.stdout is not None
-            self._running.add(process)
             lines = []
             try:
                 for line in process.stdout:
@@ -58,16 +56,40 @@ class Steps:
                         print(f"  {line}", end="", flush=True)
                     elif "] step " in line and "  " in line:
                         print(f"  {name}: {_progress_line(line)}", flush=True)
+                status = process.wait()
             except KeyboardInterrupt:
-                for running in list(self._running):
-                    running.terminate()
-                    running.wait()
+                self._stop()
                 raise
         self._running.discard(process)
-        if process.wait() != 0:
-            sys.exit(f"error: {name} failed; the end of {log}:\n" + "".join(lines[-15:]) + log.read_text()[-2000:])
+        if status not in accepted:
+            sys.exit(f"error: {name} failed; the end of {log}:\n{log.read_text()[-2000:]}")
         print(f"  ({name}: {time.monotonic() - begun:.0f} s)", flush=True)
         return "".join(lines)
+
+    def _start(self, arguments: Sequence[str], errors: IO[str] | int) -> subprocess.Popen:
+        """Starts `python -m ...` in a process group of its own: Ctrl-C reaches it through `_stop`, once."""
+        with self._lock:
+            if self._stopped:
+                raise concurrent.futures.CancelledError
+            process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=self.environment,
+                process_group=0,
+            )
+            self._running.add(process)
+        return process
+
+    def _stop(self) -> None:
+        """Asks every running command to save and end, and waits for it; none begins afterwards."""
+        with self._lock:
+            self._stopped = True
+        for process in list(self._running):
+            process.terminate()
+        for process in list(self._running):
+            process.wait()
 
     def side_by_side(self, jobs: Mapping[str, Callable[[], object]]) -> None:
         """Runs jobs at once, as many as there are cores, each on a core of its own: small models fill only one.
@@ -95,8 +117,7 @@ class Steps:
                     future.result()
             except BaseException:  # a failed job or Ctrl-C: those that wait do not begin
                 pool.shutdown(wait=False, cancel_futures=True)
-                for process in list(self._running):
-                    process.terminate()
+                self._stop()
                 raise
 
 

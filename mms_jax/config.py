@@ -128,7 +128,7 @@ _AT_LEAST = {
     "input.workers": 0, "input.prefetch": 1, "input.rows_multiple": 1, "input.batch_rows": 0, "input.batch_seconds": 1e-3,
     "input.min_seconds": 0, "input.max_characters": 0, "optimizer.accumulate": 1, "optimizer.learning_rate": 0,
     "optimizer.clip_norm": 0, "optimizer.average": 0, "masking.time_length": 1, "masking.channel_length": 1,
-    "hubert.clusters": 2, "hubert.cluster_minutes": 0.1, "fine_tuning.freeze_backbone": 0,
+    "hubert.clusters": 2, "hubert.unmasked_weight": 0, "hubert.cluster_minutes": 0.1, "fine_tuning.freeze_backbone": 0,
 }  # fmt: skip
 _BELOW = {"optimizer.average": 1.0, "optimizer.b1": 1.0, "optimizer.b2": 1.0, "fine_tuning.freeze_backbone": 1.0}
 

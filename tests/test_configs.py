@@ -79,6 +79,7 @@ def test_config_files_of_version_0_1_still_load():
         ("log_every", 0, "config.log_every=0"),
         ("fine_tuning.freeze_backbone", 1.0, "fine_tuning.freeze_backbone=1.0"),
         ("optimizer.accumulate", 0, "optimizer.accumulate=0"),
+        ("hubert.unmasked_weight", -1.0, "hubert.unmasked_weight=-1.0"),
         ("input.rows_multiple", 0, "input.rows_multiple=0"),
         ("input.workers", -1, "input.workers=-1 must be at least 0"),
         ("seed", -1, "config.seed=-1"),
@@ -90,7 +91,7 @@ def test_config_files_of_version_0_1_still_load():
     ],
 )
 def test_impossible_values_are_named(key, value, message):
-    config = default_config("asr")
+    config = default_config("hubert" if key.startswith("hubert") else "asr")
     config.update_from_flattened_dict({key: value})
     with pytest.raises(ConfigError, match=message):
         current_config(config)

@@ -65,11 +65,14 @@ def write_summary(folder: pathlib.Path) -> str:
     tables = []
     for name, section in SECTIONS.items():
         if (folder / f"{name}.json").exists():
-            results: Results = read_json(folder / f"{name}.json", InputError)["results"]
+            stored = read_json(folder / f"{name}.json", InputError)
+            results: Results = stored["results"]
             found: Comparison = section.compare(results)
-            agrees = {True: "yes", False: "no", None: "-"}[found.agrees]
+            agrees = {True: "yes", False: "no", None: "within the spread"}[found.agrees]
             rows.append(f"| {section.TITLE} | {found.paper} | {found.ours} | {agrees} |")
-            tables.append(f"## {section.TITLE}\n\n```\n{section.format_table(results)}\n```\n\n![{name}]({name}.png)")
+            budget = ", ".join(f"{key} {value}" for key, value in stored["budget"].items())
+            table = section.format_table(results)
+            tables.append(f"## {section.TITLE}\n\nBudget: {budget}.\n\n```\n{table}\n```\n\n![{name}]({name}.png)")
     text = "\n".join(["# The paper in miniature", "", *rows, "", "\n\n".join(tables), ""])
     write_text(folder / "paper.md", text)
     return "\n".join([*rows, "", f"{folder}/paper.md"])

@@ -1,8 +1,8 @@
 """Claim: a language model of text alone makes a recognizer better.
 
 The recognizer of four languages decodes each test greedily, by beam search without a language model, and with a bigram model
-of sentences of the same kind. Like text of the web, they hold the names of the test, though not its sentences; the weights
-are chosen on the validation split.
+of sentences of the same kind. Like text of the web, they hold most names of the test, four fifths, though not its sentences.
+The weights are chosen on the validation split.
 """
 
 import collections
@@ -17,8 +17,8 @@ import numpy as np
 
 import mms_jax
 from benchmarks.paper import label_minutes, languages
-from benchmarks.paper.study import Comparison, Results, Study, percent, save_figure
-from input_pipeline.corpora.spoken_names import find_names, sample_sentences
+from benchmarks.paper.study import Comparison, Results, Study, is_lower, percent, save_figure
+from input_pipeline.corpora.spoken_names import sample_sentences, split_names
 from input_pipeline.corpora.storage import as_text, open_corpus
 from mms_jax.audio.flac import decode_flac
 from mms_jax.decoding.beam import BeamSettings
@@ -26,6 +26,7 @@ from mms_jax.files import write_text
 
 TITLE = "greedy against beam search with a language model"
 SENTENCES = 5000  # of the text
+UNKNOWN_EVERY = 5  # one of so many names of the test is missing in the text
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 WORD_SCORES = (0.0, 1.5)
 WAYS = ("greedy", "beam", "with language model")
@@ -47,7 +48,15 @@ def _decode(study: Study, model: mms_jax.Recognizer, language: str) -> Results:
     tuning, test = (_read(study, language, split) for split in ("validation", "test"))
     heldout = {*tuning[1], *test[1]}
     rng = np.random.default_rng(0)
-    text = [line for line in sample_sentences(find_names(language), SENTENCES, rng) if line not in heldout]
+    names = split_names(language)
+    known = [
+        *names["train"],
+        *names["validation"],
+        *(name for n, name in enumerate(names["test"]) if n % UNKNOWN_EVERY),
+    ]
+    text = [line for line in sample_sentences(known, SENTENCES, rng) if line not in heldout]
+    words = {word for line in text for word in line.split()}
+    spoken = " ".join(test[1]).split()
     arpa.parent.mkdir(exist_ok=True)
     write_bigrams(arpa, text)
 
@@ -65,6 +74,7 @@ def _decode(study: Study, model: mms_jax.Recognizer, language: str) -> Results:
         **{way: score(test, beam) for way, beam in ways.items()},
         "lm_weight": best.lm_weight,
         "word_score": best.word_score,
+        "unknown_words": sum(word not in words for word in spoken) / len(spoken),
     }
 
 
@@ -129,11 +139,12 @@ def format_table(results: Results) -> str:
 def compare(results: Results) -> Comparison:
     """The mean WER, greedy and with the language model."""
     means = _means(results, "wer")
+    unknown = sum(row["unknown_words"] for row in results.values()) / len(results)
     return Comparison(
         "WER 33.3 % without, 20.7 % with a 5-gram model: -38 % (FLEURS, 61 languages, dense model)",
         f"WER {100 * means[WAYS[0]]:.1f} % greedy, {100 * means[WAYS[1]]:.1f} % beam, {100 * means[WAYS[2]]:.1f} % with a "
-        f"bigram model: {100 * (means[WAYS[2]] / means[WAYS[0]] - 1):+.0f} %",
-        means[WAYS[2]] < means[WAYS[0]],
+        f"bigram model that lacks {100 * unknown:.0f} % of the words: {100 * (means[WAYS[2]] / means[WAYS[0]] - 1):+.0f} %",
+        is_lower([means[WAYS[2]]], [means[WAYS[0]]]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What all claims share: the budget, training and evaluation of a run once, and the comparison with the paper."""
+"""The frame of all sections: the budget, corpora and runs that are made once, and the comparison with the paper."""
 
 import dataclasses
 import json
@@ -47,7 +47,7 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The paper's finding and ours, a line each; `agrees` is None where the paper gives no figure."""
+    """The paper's finding and ours, a line each; `agrees` is None where the difference is within the spread of the seeds."""
 
     paper: str
     ours: str
@@ -62,14 +62,18 @@ class Study(Steps):
     """
 
     def __init__(self, folder: pathlib.Path, budget: Budget):
-        super().__init__(folder)
+        super().__init__(folder.resolve())  # runs note the folder: however it is written, it is the same
         self.budget = budget
 
     def prepare(self, name: str, *arguments: str) -> None:
         """Prepares a corpus, with the arguments of input_pipeline.prepare, unless the study already has it."""
-        if not (self.data / name).exists():
+        if not self.is_prepared(name):
             label = "prepare_" + name.replace("/", "_")
             self.command(label, "input_pipeline.prepare", *arguments, f"--data_dir={self.data}")
+
+    def is_prepared(self, name: str) -> bool:
+        """Whether a corpus is complete; what an interrupted preparation leaves is not."""
+        return any((self.data / name).glob("*/dataset_info.json"))
 
     def evaluated(self, name: str, config: str, *changes: str, best: bool = False) -> dict[str, Any]:
         """The evaluation of a run, which is trained unless the study already has it; half a run is continued.
@@ -109,6 +113,12 @@ def _check_same(workdir: pathlib.Path, before: dict, now: dict) -> None:
 def steps_arguments(updates: int, seed: int = 0) -> tuple[str, str]:
     """The arguments for the length and seed of a run."""
     return f"--config.total_steps={updates}", f"--config.seed={seed}"
+
+
+def is_lower(new: Sequence[float], old: Sequence[float]) -> bool | None:
+    """Whether error rates fell: None where the means over seeds differ by less than the larger standard deviation."""
+    difference = float(np.mean(new) - np.mean(old))
+    return None if abs(difference) <= max(np.std(new), np.std(old)) else difference < 0
 
 
 def percent(values: Sequence[float]) -> str:

@@ -5,7 +5,7 @@
 
 The names are those of Unicode's Common Locale Data Repository, which Babel packages. Each language is a corpus of its own:
 six to nine minutes of training, in sentences of two to five names. The names and voices of the validation and test splits
-occur in no other split, so that a recognizer cannot know the words of the test from memory.
+occur in no other split; names may share words, as in "South Sudan" and "South Korea".
 """
 
 import argparse
@@ -21,7 +21,7 @@ from mms_jax.audio.waveform import SAMPLE_RATE, resample
 from mms_jax.errors import CorpusError
 from mms_jax.text.normalize import normalize
 
-# ISO 639-3 -> ISO 639-1, which both Babel and eSpeak NG know. The first four, eight, and so on differ in family and script.
+# ISO 639-3 -> ISO 639-1, which both Babel and eSpeak NG know. Neighbors differ in family or script.
 LANGUAGES = {
     "swh": "sw", "por": "pt", "hin": "hi", "ell": "el", "tur": "tr", "fin": "fi", "rus": "ru", "ind": "id",
     "tam": "ta", "pol": "pl", "kat": "ka", "vie": "vi", "hun": "hu", "ben": "bn", "afr": "af", "ita": "it",
@@ -79,7 +79,7 @@ def split_names(language: str) -> dict[str, list[str]]:
 
 
 def sample_sentences(names: list[str], count: int, rng: np.random.Generator) -> list[str]:
-    """Sentences of a few names each, drawn without repetition until all have occurred."""
+    """Sentences of a few names each, drawn from a shuffled deck; it is shuffled anew when too few are left."""
     sentences: list[str] = []
     deck: list[str] = []
     while len(sentences) < count:

@@ -10,6 +10,8 @@ from input_pipeline.corpora.alignments import read_records
 from input_pipeline.corpora.spoken_phrases import is_labeled
 from input_pipeline.corpora.storage import as_text, corpus_directory
 from launch.steps import Steps
+from mms_jax.errors import AlignmentError
+from mms_jax.files import write_json
 
 TIMES = "exact_times.json"
 MIN_SCORE = -1.0  # a tiny aligner gives lower scores than MMS's, whose threshold is -0.2
@@ -35,12 +37,12 @@ def write_chapters(data: pathlib.Path, folder: pathlib.Path) -> list[str]:
         (folder / language / f"{name}.flac").write_bytes(record["audio"])
         (folder / language / f"{name}.txt").write_text(as_text(record["text"]) + "\n", encoding="utf-8")
         times[f"{language}/{name}"] = [np.asarray(record[edge]).tolist() for edge in ("starts", "ends")]
-    (folder / TIMES).write_text(json.dumps(times))
+    write_json(folder / TIMES, times)  # last: where it is, the folder is complete
     return sorted({name.partition("/")[0] for name in times})
 
 
 def align_chapters(steps: Steps, name: str, chapters: pathlib.Path, model: pathlib.Path, aligned: pathlib.Path) -> None:
-    """Aligns a folder of chapters, with one folder for each language.
+    """Aligns a folder of chapters, with one folder for each language. Chapters that are not believed are printed.
 
     Args:
       steps: runs the command.
@@ -48,9 +50,18 @@ def align_chapters(steps: Steps, name: str, chapters: pathlib.Path, model: pathl
       chapters: from `write_chapters`.
       model: the aligner.
       aligned: the target folder.
+
+    Raises:
+      AlignmentError: a chapter has no result.
     """
     arguments = ("mms_jax.cli", "align", str(chapters), str(chapters), "--lang", "folder", "--model", str(model))
-    steps.command(name, *arguments, "--output-dir", str(aligned))
+    # The status is 1 also where a chapter is not believed; then it has a result, which the corpus leaves out.
+    output = steps.command(name, *arguments, "--output-dir", str(aligned), accepted=(0, 1))
+    names = json.loads((chapters / TIMES).read_text())
+    if missing := [chapter for chapter in names if not (aligned / f"{chapter}.json").exists()]:
+        raise AlignmentError(f"{len(missing)} chapters have no alignment, as {missing[0]}:\n{output[-2000:]}")
+    if doubted := output.count("error: "):
+        print(f"  {doubted} of {len(names)} chapters are not believed", flush=True)
 
 
 def prepare_aligned(steps: Steps, name: str, aligned: pathlib.Path, *rules: str) -> None:
