@@ -68,7 +68,7 @@ def write_summary(folder: pathlib.Path) -> str:
             stored = read_json(folder / f"{name}.json", InputError)
             results: Results = stored["results"]
             found: Comparison = section.compare(results)
-            agrees = {True: "yes", False: "no", None: "within the spread"}[found.agrees]
+            agrees = {True: "yes", False: "no", None: "not told by these seeds"}[found.agrees]
             rows.append(f"| {section.TITLE} | {found.paper} | {found.ours} | {agrees} |")
             budget = ", ".join(f"{key} {value}" for key, value in stored["budget"].items())
             table = section.format_table(results)

@@ -118,7 +118,7 @@ def plot(results: Results, path: pathlib.Path) -> None:
     figure, (errors, cer) = plt.subplots(1, 2, figsize=(9, 4), constrained_layout=True)
     for number, (name, label) in enumerate((("median_ms", "median"), ("p95_ms", "95th percentile"))):
         errors.plot(list(results), [row[name] for row in results.values()], marker="o", color=f"C{number}", label=label)
-    errors.set(xlabel="aligner", ylabel="error of a boundary (ms)", yscale="log")
+    errors.set(xlabel="aligner", ylabel="error of a boundary (ms)", ylim=(0, None))
     errors.legend()
     means = [sum(row["cer"].values()) / len(row["cer"]) for row in results.values()]
     draw_bars(cer, {"unseen voices": means}, list(results))

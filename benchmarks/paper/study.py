@@ -47,7 +47,7 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The paper's finding and ours, a line each; `agrees` is None where the difference is within the spread of the seeds."""
+    """The paper's finding and ours, a line each; `agrees` is None where the seeds do not tell, see `is_lower`."""
 
     paper: str
     ours: str
@@ -116,9 +116,12 @@ def steps_arguments(updates: int, seed: int = 0) -> tuple[str, str]:
 
 
 def is_lower(new: Sequence[float], old: Sequence[float]) -> bool | None:
-    """Whether error rates fell: None where the means over seeds differ by less than the larger standard deviation."""
+    """Whether error rates fell: None where the means over seeds differ by less than the larger standard deviation.
+
+    One seed has no spread, and gives None too.
+    """
     difference = float(np.mean(new) - np.mean(old))
-    return None if abs(difference) <= max(np.std(new), np.std(old)) else difference < 0
+    return None if min(len(new), len(old)) < 2 or abs(difference) <= max(np.std(new), np.std(old)) else difference < 0
 
 
 def percent(values: Sequence[float]) -> str:
