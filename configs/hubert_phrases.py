@@ -5,6 +5,9 @@ python -m mms_jax.train --config=hubert_phrases --workdir=runs/hubert
 python -m mms_jax.evaluate --config=hubert_phrases --workdir=runs/hubert
 
 In the few minutes that a quickstart has, wav2vec 2.0 (pretrain_phrases) is still learning its own targets.
+
+Result of 600 updates (6 hours of audio, one seed), on single verses by unseen voices: 8.3 % of the masked frames' clusters,
+where the most frequent of 100 is 2.0 %. The quickstart's aligner then has 25.6 % CER, from scratch 42.9 %.
 """
 
 from ml_collections import ConfigDict

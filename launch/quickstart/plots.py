@@ -37,7 +37,8 @@ def plot_losses(folder: pathlib.Path) -> pathlib.Path:
     prediction.set(title="pretraining", ylabel="cross-entropy (nats)")
     _draw(accuracy, folder / "pretrain", "accuracy", "C3", "training", scale=100)
     _draw(accuracy, folder / "pretrain", "eval/accuracy", "C4", "development set", scale=100, marker="o")
-    _draw(accuracy, folder / "pretrain", "chance", "0.4", "a guess", scale=100)
+    _draw(accuracy, folder / "pretrain", "chance", "0.4", "a guess, training", scale=100)
+    _draw(accuracy, folder / "pretrain", "eval/chance", "0.7", "a guess, development set", scale=100)
     accuracy.set(title="pretraining", ylabel="clusters of masked frames (%)", ylim=(0, None))
     for axis in (loss, errors, prediction, accuracy):
         axis.set(xlabel="step", xlim=(0, None))
