@@ -42,7 +42,7 @@ class Budget:
     pretraining: int = 6000
     encoders: tuple[str, ...] = ("hubert", "wav2vec2")
     fine_tuning: int = 3000
-    updates: int = 1000
+    updates: int = 1500
 
 
 @dataclasses.dataclass(frozen=True)
