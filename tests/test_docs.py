@@ -130,8 +130,7 @@ def shrunk(config):
     config.model.geometry = "miniature"
     config.compute_dtype = "float32"
     config.total_steps = config.checkpoint.every = 1
-    config.eval_every = config.input.workers = 0
-    config.checkpoint.best = ""
+    config.eval_every, config.input.workers = int(bool(config.checkpoint.best)), 0
     config.input.batch_rows, config.optimizer.accumulate = 0, 1
     config.input.bucket_seconds, config.input.min_seconds, config.input.batch_seconds = (1.5,), 0.1, 6.0
     config.input.rows_multiple = 1
