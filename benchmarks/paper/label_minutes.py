@@ -21,6 +21,7 @@ from benchmarks.paper.study import (
     Study,
     draw_curve,
     is_lower,
+    label_curves,
     percent,
     save_figure,
     steps_arguments,
@@ -68,13 +69,9 @@ def run(study: Study) -> Results:
 
 def encoder(study: Study, name: str) -> dict[str, float]:
     """Pretrains an encoder, FOLDER/NAME; returns its scores on held-out speech."""
-    for unlabeled in _unlabeled_sets():
+    for unlabeled in sorted(SETS.keys() - {"festvox"}):
         study.prepare(f"unlabeled/{unlabeled}", "unlabeled", f"--set={unlabeled}")
     return study.evaluated(name, ENCODERS[name], *steps_arguments(study.budget.pretraining))
-
-
-def _unlabeled_sets() -> list[str]:
-    return [name for name in SETS if name != "festvox"]
 
 
 def _prepare(study: Study) -> None:
@@ -237,8 +234,5 @@ def plot(results: Results, path: pathlib.Path) -> None:
     for number, start in enumerate(results["cer"]):
         values = [_values(results, "cer", start, amount) for amount in minutes]
         draw_curve(axis, minutes, values, f"C{number}", "from scratch" if start == SCRATCH else start)
-    axis.set(xlabel="minutes of labels", ylabel="character error rate (%)", ylim=(0, None), xscale="log")
-    axis.set_xticks(minutes, [str(amount) for amount in minutes])
-    axis.minorticks_off()
-    axis.legend()
+    label_curves(axis, "minutes of labels", minutes, [str(amount) for amount in minutes])
     save_figure(figure, path)

@@ -9,7 +9,7 @@ import collections
 import itertools
 import math
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import jiwer
 import matplotlib.pyplot as plt
@@ -17,7 +17,7 @@ import numpy as np
 
 import mms_jax
 from benchmarks.paper import label_minutes, languages
-from benchmarks.paper.study import Comparison, Results, Study, percent, save_figure
+from benchmarks.paper.study import Comparison, Results, Study, draw_bars, percent, save_figure
 from input_pipeline.corpora.spoken_names import sample_sentences, split_names
 from input_pipeline.corpora.storage import as_text, open_corpus
 from mms_jax.audio.flac import decode_flac
@@ -155,14 +155,3 @@ def plot(results: Results, path: pathlib.Path) -> None:
     draw_bars(axis, {way: [row[way]["wer"] for row in results.values()] for way in WAYS}, list(results))
     axis.set(ylabel="word error rate (%)")
     save_figure(figure, path)
-
-
-def draw_bars(axis: plt.Axes, values: dict[str, Sequence[float]], places: Sequence[str]) -> None:
-    """Error rates in percent: a group of bars at each place, a color for each name."""
-    width = 0.8 / len(values)
-    for number, (name, row) in enumerate(values.items()):
-        offset = (number - (len(values) - 1) / 2) * width
-        axis.bar(np.arange(len(places)) + offset, 100 * np.asarray(row), width, label=name)
-    axis.set_xticks(range(len(places)), places)
-    if len(values) > 1:
-        axis.legend()

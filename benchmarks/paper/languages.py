@@ -17,6 +17,7 @@ from benchmarks.paper.study import (
     Study,
     draw_curve,
     is_lower,
+    label_curves,
     percent,
     save_figure,
     steps_arguments,
@@ -73,7 +74,6 @@ def recognizer(study: Study, languages: Sequence[str], scored: Sequence[str], se
         run_name(languages, seed),
         "asr_minutes",
         *steps_arguments(study.budget.updates, seed),
-        "--config.input.batch_seconds=12.0",
         "--config.input.bucket_seconds=(4.0,8.0,12.0)",
         trains_on(*(f"spoken_names/{language}:train" for language in languages)),
         f"--config.input.dev_corpora={dev!r}",
@@ -120,8 +120,5 @@ def plot(results: Results, path: pathlib.Path) -> None:
         values = [list(rows[language].values()) for rows in tables]
         draw_curve(axis, places, values, f"C{number}", language)
     draw_curve(axis, places, [_over_languages(rows) for rows in tables], "black", "mean")
-    axis.set(xlabel="languages of the model", ylabel="character error rate (%)", ylim=(0, None), xscale="log")
-    axis.set_xticks(places, ["alone", *map(str, COUNTS)])
-    axis.minorticks_off()
-    axis.legend()
+    label_curves(axis, "languages of the model", places, ["alone", *map(str, COUNTS)])
     save_figure(figure, path)

@@ -14,11 +14,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.paper import second_round
-from benchmarks.paper.language_model import draw_bars
-from benchmarks.paper.study import Comparison, Results, Study, is_lower, percent, save_figure
+from benchmarks.paper.study import Comparison, Results, Study, draw_mean_cers, is_lower, percent, save_figure
 from input_pipeline.corpora.storage import as_text, open_corpus
 from launch.quickstart.chapters import MIN_SCORE, align_chapters, prepare_aligned, write_chapters
-from mms_jax.files import write_text
+from mms_jax.files import write_json, write_text
 
 TITLE = "the filter of alignments on against off, with a tenth of the texts wrong"
 WRONG_SHARE = 0.1
@@ -38,24 +37,20 @@ def run(study: Study) -> Results:
         shutil.rmtree(chapters, ignore_errors=True)
         write_chapters(study.data, chapters)
         exchange_texts(chapters)
-    for name, rules in RULES.items():
-        if not study.is_prepared(f"aligned_chapters/{name}"):
-            align_chapters(study, "align_wrong", chapters, aligner, aligned)
-            prepare_aligned(study, name, aligned, *rules)
-    second_round.run(study)  # its first alignment has the right texts
+    missing = [name for name in RULES if not study.is_prepared(f"aligned_chapters/{name}")]
+    if missing:
+        align_chapters(study, "align_wrong", chapters, aligner, aligned)
+    for name in missing:
+        prepare_aligned(study, name, aligned, *RULES[name])
+    second_round.first_alignment(study)  # the right texts
     results: Results = {name: {"cer": {}, **_kept(study, chapters, name)} for name in RULES}
     results[RIGHT] = {"cer": {}}
     jobs: dict[str, Callable[[], object]] = {}
     for seed in range(study.budget.seeds):
-        for name in (*RULES, RIGHT):
-            jobs[f"{name} {seed}"] = _job(study, results[name]["cer"], name, seed)
+        for name, alignment in zip(results, (*RULES, second_round.FIRST)):
+            jobs[f"{name} {seed}"] = second_round.score_job(study, results[name]["cer"], alignment, seed)
     study.side_by_side(jobs)
     return results
-
-
-def _job(study: Study, table: dict[str, float], name: str, seed: int) -> Callable[[], None]:
-    alignment = second_round.FIRST if name == RIGHT else name
-    return second_round.score_job(study, table, alignment, seed)
 
 
 def exchange_texts(chapters: pathlib.Path) -> None:
@@ -73,7 +68,7 @@ def exchange_texts(chapters: pathlib.Path) -> None:
             wrong.setdefault(path.stem, []).append(int(number))
         for path, lines in texts.items():
             write_text(path, "\n".join(lines) + "\n")
-    write_text(chapters / WRONG, json.dumps(wrong))
+    write_json(chapters / WRONG, wrong)
 
 
 def _kept(study: Study, chapters: pathlib.Path, name: str) -> dict[str, int]:
@@ -111,7 +106,5 @@ def compare(results: Results) -> Comparison:
 def plot(results: Results, path: pathlib.Path) -> None:
     """Mean CER by corpus."""
     figure, axis = plt.subplots(figsize=(6, 4), constrained_layout=True)
-    means = [sum(row["cer"].values()) / len(row["cer"]) for row in results.values()]
-    draw_bars(axis, {"unseen voices": means}, list(results))
-    axis.set(ylabel="character error rate (%)", xlabel="trained on")
+    draw_mean_cers(axis, results, "trained on")
     save_figure(figure, path)

@@ -12,8 +12,16 @@ from collections.abc import Callable
 import matplotlib.pyplot as plt
 
 from benchmarks.paper import label_minutes
-from benchmarks.paper.language_model import draw_bars
-from benchmarks.paper.study import Comparison, Results, Study, is_lower, percent, save_figure, steps_arguments
+from benchmarks.paper.study import (
+    Comparison,
+    Results,
+    Study,
+    draw_mean_cers,
+    is_lower,
+    percent,
+    save_figure,
+    steps_arguments,
+)
 from launch.quickstart.chapters import (
     MIN_SCORE,
     TIMES,
@@ -27,30 +35,24 @@ from launch.steps import trains_on
 TITLE = "a second round of alignment against the first"
 LABELED = "spoken_phrases/labeled"
 AHEAD = f"--config.input.eval_corpora=('{LABELED}:test',)"
+CHAPTERS = "chapters"  # a folder of the study
 ALIGNER_UPDATES = 400  # few, so that there is something left for the second round
 FIRST, CONTROL, SECOND = "first", "control", "second"
 
 
 def run(study: Study) -> Results:
     """Boundary errors of both alignments, and the CER of recognizers that are trained on them."""
-    aligner, chapters = first_aligner(study), study.folder / "chapters"
-    if not (chapters / TIMES).exists():
-        write_chapters(study.data, chapters)
+    first_alignment(study)
     recognizer(study, CONTROL, LABELED, 0)
+    recognizer(study, run_name(FIRST, 0), f"aligned_chapters/{FIRST}", 0)  # the second aligner has learned from it
+    align(study, CONTROL, study.folder / CONTROL)
+    align(study, SECOND, study.folder / run_name(FIRST, 0))
     results: Results = {}
-    # The second aligner is the recognizer that has learned from the first alignment.
-    models = {FIRST: aligner, CONTROL: study.folder / CONTROL, SECOND: study.folder / run_name(FIRST, 0)}
-    for name, model in models.items():
-        aligned = study.folder / f"aligned_{name}"
-        if not study.is_prepared(f"aligned_chapters/{name}"):
-            align_chapters(study, f"align_{name}", chapters, model, aligned)
-            prepare_aligned(study, name, aligned, f"--min_score={MIN_SCORE}")
-        results[name] = score_alignments(chapters, aligned) | {"cer": {}}
-        if name == FIRST:
-            recognizer(study, run_name(FIRST, 0), f"aligned_chapters/{FIRST}", 0)
+    for name in (FIRST, CONTROL, SECOND):
+        results[name] = score_alignments(study.folder / CHAPTERS, study.folder / f"aligned_{name}") | {"cer": {}}
     jobs: dict[str, Callable[[], object]] = {}
     for seed in range(study.budget.seeds):
-        for name in models:
+        for name in results:
             jobs[run_name(name, seed)] = score_job(study, results[name]["cer"], name, seed)
     study.side_by_side(jobs)
     return results
@@ -68,6 +70,21 @@ def score_job(study: Study, table: dict[str, float], name: str, seed: int) -> Ca
         table[str(seed)] = recognizer(study, run_name(name, seed), f"aligned_chapters/{name}", seed)["cer"]
 
     return job
+
+
+def first_alignment(study: Study) -> None:
+    """The corpus aligned_chapters/first: the chapters with their texts, cut by the first aligner."""
+    align(study, FIRST, first_aligner(study))
+
+
+def align(study: Study, name: str, model: pathlib.Path) -> None:
+    """The corpus aligned_chapters/NAME, cut by an aligner, unless the study already has it."""
+    chapters, aligned = study.folder / CHAPTERS, study.folder / f"aligned_{name}"
+    if not (chapters / TIMES).exists():
+        write_chapters(study.data, chapters)
+    if not study.is_prepared(f"aligned_chapters/{name}"):
+        align_chapters(study, f"align_{name}", chapters, model, aligned)
+        prepare_aligned(study, name, aligned, f"--min_score={MIN_SCORE}")
 
 
 def first_aligner(study: Study) -> pathlib.Path:
@@ -120,7 +137,5 @@ def plot(results: Results, path: pathlib.Path) -> None:
         errors.plot(list(results), [row[name] for row in results.values()], marker="o", color=f"C{number}", label=label)
     errors.set(xlabel="aligner", ylabel="error of a boundary (ms)", ylim=(0, None))
     errors.legend()
-    means = [sum(row["cer"].values()) / len(row["cer"]) for row in results.values()]
-    draw_bars(cer, {"unseen voices": means}, list(results))
-    cer.set(xlabel="trained on the alignment", ylabel="character error rate (%)")
+    draw_mean_cers(cer, results, "trained on the alignment")
     save_figure(figure, path)

@@ -138,6 +138,32 @@ def draw_curve(axis: Any, places: Sequence[float], values: Sequence[Sequence[flo
     axis.fill_between(places, mean - spread, mean + spread, color=color, alpha=0.2)
 
 
+def label_curves(axis: Any, meaning: str, places: Sequence[float], names: Sequence[str]) -> None:
+    """Names the axes of curves of error rates over places that double."""
+    axis.set(xlabel=meaning, ylabel="character error rate (%)", ylim=(0, None), xscale="log")
+    axis.set_xticks(places, names)
+    axis.minorticks_off()
+    axis.legend()
+
+
+def draw_bars(axis: plt.Axes, values: dict[str, Sequence[float]], places: Sequence[str]) -> None:
+    """Error rates in percent: a group of bars at each place, a color for each name."""
+    width = 0.8 / len(values)
+    for number, (name, row) in enumerate(values.items()):
+        offset = (number - (len(values) - 1) / 2) * width
+        axis.bar(np.arange(len(places)) + offset, 100 * np.asarray(row), width, label=name)
+    axis.set_xticks(range(len(places)), places)
+    if len(values) > 1:
+        axis.legend()
+
+
+def draw_mean_cers(axis: Any, results: Results, meaning: str) -> None:
+    """A bar for each entry of the results: the mean of its table "cer" over the seeds."""
+    means = [float(np.mean(list(row["cer"].values()))) for row in results.values()]
+    draw_bars(axis, {"unseen voices": means}, list(results))
+    axis.set(xlabel=meaning, ylabel="character error rate (%)")
+
+
 def save_figure(figure: Any, path: pathlib.Path) -> None:
     """Writes a picture."""
     for axis in figure.axes:
