@@ -32,6 +32,7 @@ class Batch(TypedDict):
     language: int32 (rows,), position in the tokenizer's languages. Only with a tokenizer.
     speaker: int32 (rows,), number of the speaker. Only for voices with several.
     labels: int32 (rows, labels), zero-padded; label_lengths: int32 (rows,). Only where transcripts are needed.
+    bank_row: int32 (rows,), the place of the language in banks of which a step took the rows that it needs. Never decoded.
     """
 
     waveforms: Array
@@ -42,6 +43,7 @@ class Batch(TypedDict):
     labels: NotRequired[Array]
     label_lengths: NotRequired[Array]
     speaker: NotRequired[Array]
+    bank_row: NotRequired[Array]
 
 
 class Decoder:

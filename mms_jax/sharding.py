@@ -21,7 +21,14 @@ BatchT = TypeVar("BatchT")
 
 MESH_AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")  # rows of a batch are spread over both
-RULES: dict[str, str] = {"embed": "fsdp", "mlp": "tensor", "heads": "tensor", "conv": "fsdp", "vocabulary": "tensor"}
+RULES: dict[str, str] = {
+    "embed": "fsdp",
+    "conv": "fsdp",
+    "language": "fsdp",
+    "mlp": "tensor",
+    "heads": "tensor",
+    "vocabulary": "tensor",
+}
 
 
 def start_distributed(ask: bool = False) -> None:

@@ -42,7 +42,7 @@ def one_step(config, layout, explicit=False):
     sizes = LAYOUTS[layout]
     mesh = sharding.make_mesh(*sizes, explicit=explicit, devices=jax.devices()[: int(np.prod(sizes))])
     with jax.set_mesh(mesh):
-        state = initial_state(model, optimizer, abstract_state(model, optimizer, mesh), seed=0)
+        state = initial_state(task, model, optimizer, abstract_state(task, model, optimizer, mesh), seed=0)
         placed = jax.tree.map(lambda leaf: leaf.sharding, state.params)
         step = make_train_step(task, model, optimizer, seed=0)
         state, metrics = step(state, sharding.put_batch(decoder(plan.batch(0)), mesh))

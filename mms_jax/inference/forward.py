@@ -8,6 +8,7 @@ from flax import nnx
 
 from mms_jax.inference.windows import Forward
 from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.wav2vec2.banks import for_rows
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, restrict_to_language
 from mms_jax.text.vocabulary import AnyVocabulary
@@ -26,7 +27,8 @@ def make_forward(config: Wav2Vec2Config, vocabulary: AnyVocabulary, dtype: Any =
     )
 
     def forward(params: Params, waveforms: jax.Array, lengths: jax.Array, language: jax.Array) -> jax.Array:
-        logits, _ = model.bind(params)(waveforms, lengths, language=language)
+        needed, rows = for_rows(params, language)
+        logits, _ = model.bind(needed)(waveforms, lengths, language=rows)
         return restrict_to_language(logits, language, vocabulary.allowed)
 
     return forward

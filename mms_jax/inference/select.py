@@ -10,9 +10,10 @@ from mms_jax.checkpoint import StoredModel
 from mms_jax.errors import ConversionError
 from mms_jax.models.description import RECOGNIZER, VOICE, Description
 from mms_jax.models.functional import Params
+from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of, overlaid
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.languages import ANY_LANGUAGE, find_language
-from mms_jax.text.vocabulary import Vocabulary, VocabularyBank, vocabulary_from_json
+from mms_jax.text.vocabulary import AnyVocabulary, Vocabulary, VocabularyBank, vocabulary_from_json
 
 
 def select_languages(stored: StoredModel, languages: Sequence[str]) -> StoredModel:
@@ -27,13 +28,16 @@ def select_languages(stored: StoredModel, languages: Sequence[str]) -> StoredMod
     if vocabulary.languages == (ANY_LANGUAGE,):
         return stored
     rows = [find_language(language, vocabulary.languages) for language in languages]
+    kept: AnyVocabulary
     if isinstance(vocabulary, Vocabulary):
         kept = Vocabulary(vocabulary.tokens, {language: vocabulary.alphabets[language] for language in languages})
-        return _with(stored, {"vocabulary": kept.to_json()}, stored.params)
-    tables = VocabularyBank({language: vocabulary.tables[language] for language in languages})
-    config = dataclasses.replace(Wav2Vec2Config.from_json(stored.description["model"]), adapter_languages=len(rows))
-    changes = {"model": config.to_json(), "vocabulary": tables.to_json()}
-    return _with(stored, changes, _bank_rows(stored.params, rows, len(tables)))
+    else:
+        kept = VocabularyBank({language: vocabulary.tables[language] for language in languages})
+    config, params = Wav2Vec2Config.from_json(stored.description["model"]), stored.params
+    if config.adapter_languages:
+        config = dataclasses.replace(config, adapter_languages=len(rows))
+        params = _bank_rows(params, rows, len(kept))
+    return _with(stored, {"model": config.to_json(), "vocabulary": kept.to_json()}, params)
 
 
 def _with(stored: StoredModel, changes: dict[str, Any], params: Params) -> StoredModel:
@@ -64,9 +68,8 @@ def check_languages(stored: StoredModel, languages: Sequence[str] | None) -> Non
 
 def _bank_rows(params: Params, rows: list[int], symbols: int) -> Params:
     """The banks of some languages; heads lose the symbols that none of them has."""
-    backbone = params["backbone"]
-    layers = backbone["encoder"]["layers"]
-    adapters = {name: np.asarray(bank)[:, rows] for name, bank in layers["adapters"].items()}
-    encoder = {**backbone["encoder"], "layers": {**layers, "adapters": adapters}}
-    heads = {name: np.asarray(bank)[rows][..., :symbols] for name, bank in params["heads"].items()}
-    return {**params, "backbone": {**backbone, "encoder": encoder}, "heads": heads}
+    part = {name: np.asarray(bank)[:, rows] for name, bank in adapters_of(params).items()}
+    kept = overlaid(params, {"backbone": {"encoder": {"layers": {ADAPTERS: part}}}})
+    if HEADS in params:
+        kept |= {HEADS: {name: np.asarray(bank)[rows][..., :symbols] for name, bank in params[HEADS].items()}}
+    return kept

@@ -36,6 +36,7 @@ from mms_jax.interop.safetensors_files import read_safetensors, save_safetensors
 from mms_jax.interop.torch_files import read_torch
 from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, Description, origin_of
 from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.wav2vec2.banks import ADAPTERS, adapters_of
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.model import Wav2Vec2
@@ -461,7 +462,8 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
 def with_banks(stored: StoredModel) -> StoredModel:
     """A recognizer with one head for several languages as one with a head for each; other models stay as they are.
 
-    The head of a language holds the columns of its symbols. Its adapters have width 1 and weights of zero.
+    The head of a language holds the columns of its symbols. Where the model has no adapters, they have width 1 and weights
+    of zero: they change nothing.
     """
     if stored.description.get("kind", RECOGNIZER) != RECOGNIZER or "tables" in stored.description["vocabulary"]:
         return stored
@@ -470,9 +472,10 @@ def with_banks(stored: StoredModel) -> StoredModel:
     bank = VocabularyBank(
         {name: tuple(shared.tokens[number] for number in own) for name, own in zip(shared.languages, columns)}
     )
-    config = dataclasses.replace(
-        Wav2Vec2Config.from_json(stored.description["model"]), adapter_width=1, adapter_languages=len(columns)
-    )
+    config = Wav2Vec2Config.from_json(stored.description["model"])
+    own_adapters = adapters_of(stored.params)
+    width = config.adapter_width or 1
+    config = dataclasses.replace(config, adapter_width=width, adapter_languages=len(columns), shared_head=False)
     empty = jax.tree.map(
         lambda shape: np.zeros(shape.shape, np.float32),
         shapes_of(lambda rngs: Wav2Vec2ForCTC(config, len(bank), rngs=rngs)),
@@ -481,7 +484,7 @@ def with_banks(stored: StoredModel) -> StoredModel:
     for language, own in enumerate(columns):
         empty["heads"]["kernel"][language, :, : len(own)] = kernel[:, own]
         empty["heads"]["bias"][language, : len(own)] = bias[own]
-    adapters = empty["backbone"]["encoder"]["layers"]["adapters"]
+    adapters = own_adapters or empty["backbone"]["encoder"]["layers"][ADAPTERS]
     backbone = stored.params["backbone"]
     layers = {**backbone["encoder"]["layers"], "adapters": adapters}
     params = {"backbone": {**backbone, "encoder": {**backbone["encoder"], "layers": layers}}, "heads": empty["heads"]}

@@ -6,7 +6,7 @@ bound to it inside `jit`.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from flax import nnx
@@ -14,6 +14,13 @@ from flax import nnx
 from mms_jax import sharding
 
 Params = dict[str, Any]
+
+
+class Bindable(Protocol):
+    """Anything that makes a module from parameters."""
+
+    def bind(self, params: Params) -> Any:
+        """The module with these parameters."""
 
 
 @dataclasses.dataclass(frozen=True)

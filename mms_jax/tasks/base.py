@@ -122,6 +122,10 @@ class Task(Protocol):
         """A fresh module."""
         ...
 
+    def trained(self, params: Params) -> Params:
+        """The part of the parameters that learns, and for which the optimizer has a state; by default all."""
+        return params
+
     def describe(self) -> Description:
         """The description that is stored with a checkpoint; the inverse of `from_description`."""
         ...

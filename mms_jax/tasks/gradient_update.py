@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from input_pipeline.decode import Batch
-from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.functional import Bindable, Params
 from mms_jax.tasks.base import Updated
 from mms_jax.tasks.parts import split_rows, sum_over_parts
 from mms_jax.tasks.weighted import Loss, Weighted
@@ -15,7 +15,7 @@ from mms_jax.tasks.weighted import Loss, Weighted
 
 def gradient_update(
     task: Any,
-    model: FunctionalModel,
+    model: Bindable,
     optimizer: optax.GradientTransformation,
     params: Params,
     optimizer_state: optax.OptState,
@@ -44,7 +44,7 @@ def gradient_update(
     )
 
 
-def _mean_gradient(task: Any, model: FunctionalModel, params: Params, batch: Batch, key: jax.Array, step: jax.Array):
+def _mean_gradient(task: Any, model: Bindable, params: Params, batch: Batch, key: jax.Array, step: jax.Array):
     def loss_fn(params: Params) -> tuple[jax.Array, Loss]:
         loss = task.loss(model.bind(params), batch, key, step)
         return loss.total.mean(), loss
@@ -53,7 +53,7 @@ def _mean_gradient(task: Any, model: FunctionalModel, params: Params, batch: Bat
 
 
 def _gradient_by_parts(
-    task: Any, model: FunctionalModel, params: Params, batch: Batch, key: jax.Array, step: jax.Array, parts: int
+    task: Any, model: Bindable, params: Params, batch: Batch, key: jax.Array, step: jax.Array, parts: int
 ) -> tuple[Params, Loss]:
     """The same gradient, up to the randomness, from sums over the parts and their weight."""
     divided = (split_rows(batch, parts), jax.random.split(key, parts))

@@ -29,9 +29,8 @@ class Vocabulary:
     @classmethod
     def from_alphabets(cls, alphabets: Mapping[str, str]) -> "Vocabulary":
         """The smallest vocabulary that covers all the given alphabets; spaces in them are ignored."""
-        characters = sorted(set("".join(alphabets.values())) - {" "})
         clean = {language: "".join(sorted(set(text) - {" "})) for language, text in sorted(alphabets.items())}
-        return cls((BLANK_TOKEN, WORD_TOKEN, *characters), clean)
+        return cls(table_of("".join(alphabets.values())), clean)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -78,12 +77,13 @@ class Vocabulary:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types, for a checkpoint's description."""
-        return {"tokens": list(self.tokens), "alphabets": dict(self.alphabets)}
+        # Lists keep the order: a language's position may be its row in a bank, and Orbax sorts the keys of JSON objects.
+        return {"tokens": list(self.tokens), "alphabets": [list(pair) for pair in self.alphabets.items()]}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Vocabulary":
         """The inverse of `to_json`."""
-        return cls(tuple(fields["tokens"]), dict(fields["alphabets"]))
+        return cls(tuple(fields["tokens"]), dict(fields["alphabets"]))  # pairs; a mapping in older versions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +95,11 @@ class VocabularyBank:
     """
 
     tables: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def from_alphabets(cls, alphabets: Mapping[str, str]) -> "VocabularyBank":
+        """The symbols of each language alone, by code point; languages are sorted."""
+        return cls({language: table_of(text) for language, text in sorted(alphabets.items())})
 
     def __len__(self) -> int:
         return max(len(table) for table in self.tables.values())
@@ -132,7 +137,7 @@ class VocabularyBank:
 
     def to_json(self) -> dict[str, Any]:
         """Plain types, for a checkpoint's description."""
-        # Lists keep the order: a language's position is its row in the banks, and Orbax sorts the keys of JSON objects.
+        # Lists keep the order, as in Vocabulary.
         return {"tables": [[language, list(table)] for language, table in self.tables.items()]}
 
     @classmethod
@@ -142,6 +147,11 @@ class VocabularyBank:
 
 
 AnyVocabulary = Vocabulary | VocabularyBank
+
+
+def table_of(alphabet: str) -> tuple[str, ...]:
+    """The symbols of a language by number: blank, word boundary, characters by code point."""
+    return (BLANK_TOKEN, WORD_TOKEN, *sorted(set(alphabet) - {" "}))
 
 
 def _numbers_of(tokens: Sequence[str]) -> dict[str, int]:

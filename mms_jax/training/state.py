@@ -47,14 +47,14 @@ def starting_state(
     Returns:
       The state; and the history of the model that the run started from, None where there is none.
     """
-    abstract = abstract_state(model, optimizer, mesh)
+    abstract = abstract_state(task, model, optimizer, mesh)
     state = restore_state(checkpoints, abstract)
     origin = "fresh start" if state is None else f"resuming at step {int(state.step)}"
     started_from = None
     if state is not None:
         started_from = checkpoints.description().get("history", {}).get("started_from")
     else:
-        state = initial_state(model, optimizer, abstract, config.seed)
+        state = initial_state(task, model, optimizer, abstract, config.seed)
         if config.init_from:
             params, other = warm_start(state.params, config.init_from, task)
             state, started_from = dataclasses.replace(state, params=params), other.get("history")
@@ -67,7 +67,7 @@ def starting_state(
 
 
 def abstract_state(
-    model: FunctionalModel, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
+    task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh
 ) -> TrainState:
     """The state as ShapeDtypeStructs with shardings, for initializing and restoring."""
     shapes, shardings = model.shapes(), model.shardings(mesh)
@@ -81,7 +81,7 @@ def abstract_state(
         # Moments are sharded like their parameters, with whose names their own path ends.
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places.get(_names(path), everywhere))
 
-    optimizer_state = jax.tree_util.tree_map_with_path(place, jax.eval_shape(optimizer.init, shapes))
+    optimizer_state = jax.tree_util.tree_map_with_path(place, jax.eval_shape(optimizer.init, task.trained(shapes)))
     step = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
     return TrainState(params, optimizer_state, step)  # type: ignore[arg-type]
 
@@ -94,13 +94,13 @@ def _names(path: tuple) -> tuple[str, ...]:
 
 
 def initial_state(
-    model: FunctionalModel, optimizer: optax.GradientTransformation, abstract: TrainState, seed: int
+    task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, abstract: TrainState, seed: int
 ) -> TrainState:
     """A fresh state, initialized on the mesh with its sharding."""
 
     def init(key: jax.Array) -> TrainState:
         params = model.init(key)
-        return TrainState(params, optimizer.init(params), jnp.zeros((), jnp.int32))
+        return TrainState(params, optimizer.init(task.trained(params)), jnp.zeros((), jnp.int32))
 
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))

@@ -63,7 +63,7 @@ def warm_start(params: Params, init_from: str, task: Task) -> tuple[Params, Desc
 
     def choose(path: tuple, leaf: jax.Array) -> jax.Array:
         value = taken.get(_keys(path))
-        return leaf if value is None else sharding.put_array(value, leaf.sharding)
+        return leaf if value is None else sharding.put_array(np.asarray(value, leaf.dtype), leaf.sharding)
 
     return jax.tree_util.tree_map_with_path(choose, params), stored.description
 

@@ -11,6 +11,11 @@ from mms_jax.models.layers import NORM_EPSILON
 Array = jax.Array
 
 
+def _bank(value: Array) -> nnx.Param:
+    """A parameter whose first axis is that of the languages, by which it is sharded."""
+    return nnx.Param(value, axes=("language",) + (None,) * (value.ndim - 1))
+
+
 class AdapterBank(nnx.Module):
     """A bottleneck for each language, added to a layer's output: x + up(relu(down(norm(x)))).
 
@@ -21,13 +26,13 @@ class AdapterBank(nnx.Module):
     """
 
     def __init__(self, languages: int, hidden: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.scale = nnx.Param(jnp.ones((languages, hidden)))
-        self.bias = nnx.Param(jnp.zeros((languages, hidden)))
-        self.down = nnx.Param(jax.random.normal(rngs.params(), (languages, hidden, width)) / math.sqrt(hidden))
-        self.down_bias = nnx.Param(jnp.zeros((languages, width)))
+        self.scale = _bank(jnp.ones((languages, hidden)))
+        self.bias = _bank(jnp.zeros((languages, hidden)))
+        self.down = _bank(jax.random.normal(rngs.params(), (languages, hidden, width)) / math.sqrt(hidden))
+        self.down_bias = _bank(jnp.zeros((languages, width)))
         # A newly initialized adapter is the identity.
-        self.up = nnx.Param(jnp.zeros((languages, width, hidden)))
-        self.up_bias = nnx.Param(jnp.zeros((languages, hidden)))
+        self.up = _bank(jnp.zeros((languages, width, hidden)))
+        self.up_bias = _bank(jnp.zeros((languages, hidden)))
         self.dtype = dtype
 
     def __call__(self, x: Array, language: Array) -> Array:
@@ -54,8 +59,8 @@ class HeadBank(nnx.Module):
     """
 
     def __init__(self, languages: int, hidden: int, vocabulary: int, *, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(jax.random.normal(rngs.params(), (languages, hidden, vocabulary)) / math.sqrt(hidden))
-        self.bias = nnx.Param(jnp.zeros((languages, vocabulary)))
+        self.kernel = _bank(jax.random.normal(rngs.params(), (languages, hidden, vocabulary)) / math.sqrt(hidden))
+        self.bias = _bank(jnp.zeros((languages, vocabulary)))
 
     def __call__(self, x: Array, language: Array) -> Array:
         """x: float32 (batch, frames, hidden); language: int (batch,) -> float32 (batch, frames, vocabulary)."""

@@ -1,11 +1,12 @@
 """The geometry of a wav2vec 2.0 model, and the named geometries."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
 
-from mms_jax.errors import ConfigError
+from mms_jax.errors import CheckpointError, ConfigError
 from mms_jax.models.description import check_fields
 
 
@@ -25,6 +26,7 @@ class Wav2Vec2Config:
       codebooks, codes: number of codebooks, and entries in each.
       adapter_width: inner width of the language adapters; 0 for a model without adapters.
       adapter_languages: number of languages in the banks of adapters and heads.
+      shared_head: whether one head serves all languages of a model with adapters.
       init_std: standard deviation of the encoder's initial weights; None for 1/sqrt(inputs), which suits small widths.
       dropout: rate after the positional convolution, the attention and the feed-forward block, and before a CTC head.
       input_dropout: rate on the encoder's input, before it is masked.
@@ -55,6 +57,7 @@ class Wav2Vec2Config:
     codes: int = 320
     adapter_width: int = 0
     adapter_languages: int = 0
+    shared_head: bool = False
     init_std: float | None = 0.02
     dropout: float = 0.0
     input_dropout: float = 0.0
@@ -174,13 +177,23 @@ def geometry(name: str, **changes: Any) -> Wav2Vec2Config:
     """A named geometry with some fields changed.
 
     Args:
-      name: "tiny", "small", "300m", "1b" (MMS), "3b" or "7b" (its successor Omnilingual ASR).
+      name: "tiny", "small", "300m", "1b" (MMS), "3b" or "7b" (its successor Omnilingual ASR); or the fields of another
+        geometry as JSON, as in '{"layers": 12}', for models that have no name.
       **changes: fields of Wav2Vec2Config.
 
     Raises:
       ConfigError: the name is unknown, or the fields are inconsistent.
       TypeError: a field is unknown.
     """
+    if name.startswith("{"):
+        return dataclasses.replace(_from_text(name), **changes)
     if name not in GEOMETRIES:
         raise ConfigError(f"no geometry {name!r}; there are {', '.join(GEOMETRIES)}")
     return dataclasses.replace(GEOMETRIES[name], **changes)
+
+
+def _from_text(text: str) -> Wav2Vec2Config:
+    try:
+        return Wav2Vec2Config.from_json(json.loads(text))
+    except (ValueError, CheckpointError) as error:
+        raise ConfigError(f"config.model.geometry={text!r}: {error}") from error

@@ -139,7 +139,8 @@ class Wav2Vec2ForCTC(nnx.Module):
 
     def __init__(self, config: Wav2Vec2Config, vocabulary: int, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs):
         self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
-        if config.adapter_languages:
+        self.banked_heads = bool(config.adapter_languages) and not config.shared_head
+        if self.banked_heads:
             self.heads = HeadBank(config.adapter_languages, config.hidden, vocabulary, rngs=rngs)
         else:
             self.head = linear(config.hidden, vocabulary, ("embed", "vocabulary"), dtype=jnp.float32, rngs=rngs)
@@ -168,7 +169,9 @@ class Wav2Vec2ForCTC(nnx.Module):
             waveforms, lengths, masking=masking, mask_key=mask_key, key=backbone_key, language=banked
         )
         context = dropout(encoded.context, self.backbone.config.dropout, head_key).astype(jnp.float32)
-        return self.head(context) if banked is None else self.heads(context, banked), encoded.frames
+        return self.head(context) if banked is None or not self.banked_heads else self.heads(
+            context, banked
+        ), encoded.frames
 
 
 class Wav2Vec2ForIdentification(nnx.Module):

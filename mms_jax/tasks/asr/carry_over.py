@@ -7,11 +7,12 @@ import numpy as np
 
 from mms_jax import sharding
 from mms_jax.models.functional import Params
+from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS
 from mms_jax.tasks.base import CarriedOver
 from mms_jax.text.vocabulary import AnyVocabulary, VocabularyBank
 
-HEAD, HEADS = "head", "heads"  # one for all languages; a bank with a head for each
-_ADAPTERS = ("encoder", "layers", "adapters")  # below the backbone; arrays are (layers, languages, ...)
+HEAD = "head"  # one for all languages; HEADS is a bank with a head for each
+_ADAPTERS = ("encoder", "layers", ADAPTERS)  # below the backbone; arrays are (layers, languages, ...)
 
 
 def carry_over_symbols(

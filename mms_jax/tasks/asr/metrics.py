@@ -11,6 +11,7 @@ import numpy as np
 from input_pipeline.decode import Batch
 from mms_jax.decoding.greedy import collapse
 from mms_jax.models.functional import FunctionalModel, Params
+from mms_jax.models.wav2vec2.banks import for_rows
 from mms_jax.models.wav2vec2.heads import restrict_to_language
 from mms_jax.tasks.base import Evaluation, EvaluationData, Result
 from mms_jax.text.vocabulary import AnyVocabulary, spell
@@ -44,7 +45,8 @@ def _make_predict(model: FunctionalModel, vocabulary: AnyVocabulary, gathered: j
     """(params, batch) -> dict of symbols int (rows, frames); frames, item, language and counted (rows,)."""
 
     def predict(params: Params, batch: Batch) -> dict[str, jax.Array]:
-        logits, frames = model.bind(params)(batch["waveforms"], batch["lengths"], language=batch["language"])
+        needed, rows = for_rows(params, batch["language"])
+        logits, frames = model.bind(needed)(batch["waveforms"], batch["lengths"], language=rows)
         logits = restrict_to_language(logits, batch["language"], vocabulary.allowed)
         symbols = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         return {

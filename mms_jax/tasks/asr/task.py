@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 from ml_collections import ConfigDict
 
@@ -12,9 +13,11 @@ from input_pipeline.corpora.storage import Corpus
 from input_pipeline.dataset import DataNeeds, corpus_alphabets
 from input_pipeline.decode import Batch
 from mms_jax.checkpoint import StoredModel
+from mms_jax.errors import ConfigError
 from mms_jax.models.description import RECOGNIZER, Description
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.layers import compute_dtype
+from mms_jax.models.wav2vec2.banks import batch_languages, only_banks, overlaid, put_rows, take_rows
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, restrict_to_language
 from mms_jax.models.wav2vec2.masking import Masking
@@ -23,27 +26,50 @@ from mms_jax.tasks.asr import metrics
 from mms_jax.tasks.asr.carry_over import carry_over_symbols
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
 from mms_jax.tasks.backbone import backbone_geometry, check_backbone, frozen_extractor
-from mms_jax.tasks.base import CarriedOver, Evaluation, Task
+from mms_jax.tasks.base import CarriedOver, Evaluation, Task, Updated
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.weighted import Loss, Weighted
-from mms_jax.text.vocabulary import AnyVocabulary, Vocabulary, vocabulary_from_json
+from mms_jax.text.vocabulary import AnyVocabulary, Vocabulary, VocabularyBank, vocabulary_from_json
 
 Array = jax.Array
 
 MOST_FROZEN_UPDATES = 10_000
 
 
+def _converted(state: nnx.State, dtype: jnp.dtype) -> nnx.State:
+    """The matrices of the encoder's layers in another dtype; they are most of a large model."""
+
+    def convert(path: tuple, variable: nnx.Variable) -> nnx.Variable:
+        of_layer = path[:3] == ("backbone", "encoder", "layers") and path[-1] == "kernel"
+        return variable.replace(variable[...].astype(dtype)) if of_layer else variable
+
+    return nnx.map_state(convert, state)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Overlaid:
+    """A model some of whose parameters are fixed; `bind` takes the others."""
+
+    model: FunctionalModel
+    fixed: Params
+
+    def bind(self, params: Params) -> Wav2Vec2ForCTC:
+        return self.model.bind(overlaid(self.fixed, params))
+
+
 class AsrTask(Task):
-    """Recognizes the characters of all languages with one head; each language is restricted to its own symbols."""
+    """Recognizes the characters of all languages: with one head, restricted to a language's symbols, or a head for each.
+
+    With `config.adapters.width`, every language has an adapter in each layer (MMS's LSAH). A step takes the languages of
+    its batch out of the banks, see `mms_jax.models.wav2vec2.banks`: the others, and their moments, stay as they are.
+    """
 
     name = "asr"
     kind = RECOGNIZER
     figures = ("cer", "wer")
     older_values = defaults.OLDER_VALUES
     default_config = staticmethod(defaults.default_config)
-    check_config = staticmethod(check_backbone)
     format_result = staticmethod(metrics.format_table)
-    update = gradient_update
 
     def __init__(self, config: ConfigDict, model: Wav2Vec2Config, vocabulary: AnyVocabulary):
         """Stores the settings of the loss.
@@ -57,18 +83,39 @@ class AsrTask(Task):
         self.dtype = compute_dtype(config.compute_dtype)
         self.masking = Masking(**config.masking)
         self.needs = DataNeeds(tokenizer=vocabulary, waveform_epsilon=model.waveform_epsilon)
-        self.frozen = frozen_extractor(model)
+        self.adapters_alone = config.adapters.alone
+        self.frozen = () if self.adapters_alone else frozen_extractor(model)
         updates = min(MOST_FROZEN_UPDATES, round(config.fine_tuning.freeze_backbone * config.total_steps))
-        if config.init_from and updates:
+        if config.init_from and updates and not self.adapters_alone:
             self.frozen += (f"backbone:{updates}",)
 
     @classmethod
+    def check_config(cls, config: ConfigDict) -> None:
+        """See Task."""
+        check_backbone(config)
+        adapters = config.adapters
+        for name in ("shared_head", "alone"):
+            if adapters[name] and not adapters.width:
+                raise ConfigError(f"config.adapters.{name} needs adapters: set config.adapters.width=16, as MMS does")
+        if adapters.alone and not config.init_from:
+            raise ConfigError("config.adapters.alone needs a trained model to adapt: name it with config.init_from")
+        if adapters.alone and config.optimizer.average:
+            raise ConfigError("config.adapters.alone keeps no running average; set config.optimizer.average=0")
+
+    @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "AsrTask":
-        """See Task. The vocabulary is that of the corpora's transcripts."""
+        """See Task. The vocabulary is that of the corpora's transcripts; each language has its own where it has a head."""
         model = backbone_geometry(config)
         if config.init_from and config.fine_tuning.freeze_extractor:
             model = dataclasses.replace(model, feature_gradient_scale=0.0)
-        return cls(config, model, Vocabulary.from_alphabets(corpus_alphabets(corpora)))
+        alphabets, adapters = corpus_alphabets(corpora), config.adapters
+        if not adapters.width:
+            return cls(config, model, Vocabulary.from_alphabets(alphabets))
+        model = dataclasses.replace(
+            model, adapter_width=adapters.width, adapter_languages=len(alphabets), shared_head=adapters.shared_head
+        )
+        kind = Vocabulary if adapters.shared_head else VocabularyBank
+        return cls(config, model, kind.from_alphabets(alphabets))
 
     @classmethod
     def from_description(cls, config: ConfigDict, description: Description) -> "AsrTask":
@@ -78,7 +125,45 @@ class AsrTask(Task):
 
     def build(self, key: Array) -> Wav2Vec2ForCTC:
         """See Task."""
-        return Wav2Vec2ForCTC(self.model, len(self.vocabulary), dtype=self.dtype, rngs=nnx.Rngs(params=key))
+        module = Wav2Vec2ForCTC(self.model, len(self.vocabulary), dtype=self.dtype, rngs=nnx.Rngs(params=key))
+        if self.adapters_alone and self.dtype != jnp.float32:
+            # Layers convert their matrices to the compute dtype in any case, and these never move: the same numbers in
+            # half the memory.
+            nnx.update(module, _converted(nnx.state(module, nnx.Param), self.dtype))
+        return module
+
+    def trained(self, params: Params) -> Params:
+        """See Task: the banks, where nothing else learns."""
+        return only_banks(params) if self.adapters_alone else params
+
+    def update(
+        self,
+        model: FunctionalModel,
+        optimizer: optax.GradientTransformation,
+        params: Params,
+        optimizer_state: optax.OptState,
+        batch: Batch,
+        key: Array,
+        step: Array,
+        parts: int = 1,
+    ) -> Updated:
+        """See Task. Of the banks, only the rows of the batch's languages are differentiated and updated."""
+        if not self.model.adapter_languages:
+            return gradient_update(self, model, optimizer, params, optimizer_state, batch, key, step, parts)
+        rows, places = batch_languages(batch["language"], batch["counted"], self.model.adapter_languages)
+        needed = take_rows(params, rows)
+        moved, state, figures = gradient_update(
+            self,
+            _Overlaid(model, needed),
+            optimizer,
+            self.trained(needed),
+            take_rows(optimizer_state, rows),
+            {**batch, "bank_row": places},
+            key,
+            step,
+            parts,
+        )
+        return put_rows(params, rows, overlaid(needed, moved)), put_rows(optimizer_state, rows, state), figures
 
     def describe(self) -> Description:
         """See Task."""
@@ -98,7 +183,7 @@ class AsrTask(Task):
         logits, frames = module(
             batch["waveforms"],
             batch["lengths"],
-            language=batch["language"],
+            language=batch.get("bank_row", batch["language"]),
             masking=self.masking,
             key=key if train else None,
         )
