@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from input_pipeline.decode import Batch
 from mms_jax.config import default_config
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.config import geometry
@@ -28,7 +29,7 @@ WIDTH = 16
 ROWS, SECONDS = 4, 4.0
 
 
-def make_batch(languages: int) -> dict[str, jax.Array]:
+def make_batch(languages: int) -> Batch:
     """A few rows of noise in two languages."""
     rng = np.random.default_rng(0)
     samples = int(SECONDS * 16_000)

@@ -185,7 +185,9 @@ def _main(config: ConfigDict, workdir: str) -> None:
         path = checkpoint_folder(workdir) / "evaluation.json"
         write_json(path, result)
         print(f"step {result['step']} ({result['checkpoint']})")
-        print(find_task(config.task).format_result(result))
+        task = find_task(config.task)
+        print(task.format_result(result))
+        task.draw_result(result, path.parent)
         logging.info("written to %s", path)
 
 

@@ -98,7 +98,7 @@ def test_impossible_values_are_named(key, value, message):
 
 
 def test_unknown_tasks_and_keys_are_named():
-    with pytest.raises(ConfigError, match=r"config\.task='singing'; choose one of pretrain, hubert, asr, tts"):
+    with pytest.raises(ConfigError, match=r"config\.task='singing'; choose one of pretrain, hubert, asr, lid, tts"):
         default_config("singing")
     with pytest.raises(AttributeError, match="learning_rate"):
         default_config("asr").optimizer.learning_rat = 1.0

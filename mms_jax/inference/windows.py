@@ -113,15 +113,27 @@ class WindowedModel:
     def on_waveforms(
         self, waveforms: Waveforms, languages: Sequence[int] | None = None, rate: int = SAMPLE_RATE
     ) -> list[np.ndarray]:
+        """The outputs (frames, ...) of whole waveforms; see `reduced`."""
+        pieces = self.reduced(waveforms, lambda _, output: output, languages, rate)
+        return [np.concatenate(own) for own in pieces]
+
+    def reduced(
+        self,
+        waveforms: Waveforms,
+        reduce: Callable[[int, np.ndarray], Any],
+        languages: Sequence[int] | None = None,
+        rate: int = SAMPLE_RATE,
+    ) -> list[list[Any]]:
         """Runs the model on whole waveforms.
 
         Args:
           waveforms: float (samples,), mono, not normalized, of at least 25 ms.
+          reduce: see `run`.
           languages: position of the language of each.
           rate: samples per second.
 
         Returns:
-          (frames, ...) for each.
+          For each, the reduced outputs of its windows.
         """
 
         def windows() -> Iterator[Window]:
@@ -129,8 +141,8 @@ class WindowedModel:
                 normalized = normalize_waveform(resample(np.asarray(waveform), rate), self._config.waveform_epsilon)
                 yield from self.cut(number, [normalized], len(normalized), languages[number] if languages else 0)
 
-        outputs = dict(self.run(windows()))
-        return [np.concatenate(outputs[number]) for number in range(len(waveforms))]
+        outputs = dict(self.run(windows(), reduce))
+        return [outputs[number] for number in range(len(waveforms))]
 
     def on_recordings(
         self,

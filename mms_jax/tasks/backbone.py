@@ -19,6 +19,9 @@ _TRAINING_FIELDS = (
 )  # fmt: skip
 
 
+MOST_FROZEN_UPDATES = 10_000
+
+
 def backbone_config() -> ConfigDict:
     """Defaults: those of Wav2Vec2Config and of Masking."""
     config = ConfigDict()
@@ -28,6 +31,29 @@ def backbone_config() -> ConfigDict:
         config.model[name] = defaults[name]
     config.masking = ConfigDict(dataclasses.asdict(Masking()))
     return config
+
+
+def fine_tuning_config(freeze_backbone: float) -> ConfigDict:
+    """The keys of runs that start from another model, see `config.init_from`."""
+    config = ConfigDict()
+    config.freeze_extractor = True  # for the whole run
+    # Share of the updates in which only the head learns, at most 10,000 updates: fairseq's number.
+    config.freeze_backbone = freeze_backbone
+    return config
+
+
+def fine_tuned_geometry(config: ConfigDict) -> Wav2Vec2Config:
+    """The geometry of `config.model`; the extractor has no gradient where `config.fine_tuning` says so."""
+    model = backbone_geometry(config)
+    if config.init_from and config.fine_tuning.freeze_extractor:
+        return dataclasses.replace(model, feature_gradient_scale=0.0)
+    return model
+
+
+def frozen_parts(config: ConfigDict, model: Wav2Vec2Config) -> tuple[str, ...]:
+    """The entries of `Task.frozen` for a run with `config.fine_tuning`."""
+    updates = min(MOST_FROZEN_UPDATES, round(config.fine_tuning.freeze_backbone * config.total_steps))
+    return frozen_extractor(model) + ((f"backbone:{updates}",) if config.init_from and updates else ())
 
 
 def frozen_extractor(model: Wav2Vec2Config) -> tuple[str, ...]:

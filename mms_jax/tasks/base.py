@@ -5,6 +5,7 @@ A task is a folder: config.py (its keys), loss.py, task.py (a class that impleme
 """
 
 import dataclasses
+import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
@@ -166,6 +167,11 @@ class Task(Protocol):
     def format_result(result: Result) -> str:
         """A result of `make_evaluation` and `score_checkpoint` as a table."""
         ...
+
+    @staticmethod
+    def draw_result(result: Result, folder: pathlib.Path) -> None:
+        """Writes pictures of a result into the folder of a run; by default none."""
+        del result, folder
 
     def carry_over(self, params: Params, stored: StoredModel) -> CarriedOver:
         """Another model's parameters in this model's terms; see `mms_jax.training.warm_start`.

@@ -118,9 +118,9 @@ def test_languages_that_are_not_in_the_batch_keep_every_bit_of_weights_and_momen
     seen, state, _ = one_update(task, config, model, params, batch)
     other = batch | {"language": jnp.where(batch["counted"], 2, 0)}
     optimizer, _ = make_optimizer(config.optimizer, 100, 10, frozen=task.frozen)
-    after, later, _ = jax.jit(
-        lambda p, s: task.update(model, optimizer, p, s, other, jax.random.key(4), jnp.int32(6))
-    )(seen, state)
+    after, later, _ = jax.jit(lambda p, s: task.update(model, optimizer, p, s, other, jax.random.key(4), jnp.int32(6)))(
+        seen, state
+    )
     assert rows_that_moved(seen, after) == {2}
     assert rows_that_moved(optax.tree.get(state, "mu"), optax.tree.get(later, "mu")) == {2}
 
@@ -136,7 +136,9 @@ def test_the_second_stage_moves_adapter_and_head_of_one_language_and_nothing_els
         if language_axis(path) is None:
             assert np.array_equal(np.asarray(old).view(np.uint32), np.asarray(new).view(np.uint32)), path
     banks = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(only_banks(params))}
-    moments = {jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(optax.tree.get(state, "mu"))}
+    moments = {
+        jax.tree_util.keystr(path) for path, _ in jax.tree_util.tree_leaves_with_path(optax.tree.get(state, "mu"))
+    }
     assert moments == banks and len(banks) == 8
 
 

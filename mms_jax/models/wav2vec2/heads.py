@@ -188,19 +188,24 @@ class Wav2Vec2ForIdentification(nnx.Module):
             raise ConfigError(f"activation={activation!r}; choose {', '.join(ACTIVATIONS)}")
         self.backbone = Wav2Vec2(config, dtype=dtype, rngs=rngs)
         self.projection = linear(config.hidden, latent, ("embed", None), dtype=jnp.float32, rngs=rngs)
-        self.classifier = linear(latent, languages, (None, None), dtype=jnp.float32, rngs=rngs)
+        self.classifier = linear(latent, languages, (None, "vocabulary"), dtype=jnp.float32, rngs=rngs)
         self.activation = activation
 
-    def __call__(self, waveforms: Array, lengths: Array, *, key: Array | None = None) -> Array:
-        """Waveforms and lengths as in Wav2Vec2 -> logits, float32 (batch, languages)."""
-        latent, frames = self.project(waveforms, lengths, key=key)
+    def __call__(
+        self, waveforms: Array, lengths: Array, *, masking: Masking | None = None, key: Array | None = None
+    ) -> Array:
+        """Waveforms, lengths, masking as in Wav2Vec2; key as in Wav2Vec2ForCTC -> logits, float32 (batch, languages)."""
+        latent, frames = self.project(waveforms, lengths, masking=masking, key=key)
         real = length_mask(frames, latent.shape[1])[:, :, None]
         mean = jnp.sum(jnp.where(real, latent, 0.0), axis=1) / jnp.maximum(frames, 1)[:, None]
         return self.classify(mean)
 
-    def project(self, waveforms: Array, lengths: Array, *, key: Array | None = None) -> tuple[Array, Array]:
+    def project(
+        self, waveforms: Array, lengths: Array, *, masking: Masking | None = None, key: Array | None = None
+    ) -> tuple[Array, Array]:
         """Latent vectors, float32 (batch, frames, latent), and the real frames of each row."""
-        encoded = self.backbone(waveforms, lengths, key=key)
+        mask_key, backbone_key = split_key(key, 2)
+        encoded = self.backbone(waveforms, lengths, masking=masking, mask_key=mask_key, key=backbone_key)
         return self.projection(encoded.context.astype(jnp.float32)), encoded.frames
 
     def classify(self, mean: Array) -> Array:

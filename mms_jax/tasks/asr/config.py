@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from mms_jax.tasks.backbone import backbone_config
+from mms_jax.tasks.backbone import backbone_config, fine_tuning_config
 
 # Before these keys existed, all parameters learned from the first update on.
 OLDER_VALUES = {"fine_tuning.freeze_extractor": False, "fine_tuning.freeze_backbone": 0.0}
@@ -14,10 +14,7 @@ def default_config() -> ConfigDict:
     Masks and dropout depend on the hours of labels; configs set them.
     """
     config = backbone_config()
-    config.fine_tuning = ConfigDict()  # for runs that start from another model, see config.init_from
-    config.fine_tuning.freeze_extractor = True  # for the whole run
-    # Share of the updates in which only the head learns, at most 10,000 updates: fairseq's number.
-    config.fine_tuning.freeze_backbone = 0.2
+    config.fine_tuning = fine_tuning_config(freeze_backbone=0.2)
     config.adapters = ConfigDict()
     config.adapters.width = 0  # of an adapter for each language in each layer (MMS: 16); 0: none
     config.adapters.shared_head = False  # one head for all languages, instead of one for each

@@ -25,15 +25,13 @@ from mms_jax.tasks.asr import config as defaults
 from mms_jax.tasks.asr import metrics
 from mms_jax.tasks.asr.carry_over import carry_over_symbols
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
-from mms_jax.tasks.backbone import backbone_geometry, check_backbone, frozen_extractor
+from mms_jax.tasks.backbone import check_backbone, fine_tuned_geometry, frozen_parts
 from mms_jax.tasks.base import CarriedOver, Evaluation, Task, Updated
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.weighted import Loss, Weighted
 from mms_jax.text.vocabulary import AnyVocabulary, Vocabulary, VocabularyBank, vocabulary_from_json
 
 Array = jax.Array
-
-MOST_FROZEN_UPDATES = 10_000
 
 
 def _converted(state: nnx.State, dtype: jnp.dtype) -> nnx.State:
@@ -84,10 +82,7 @@ class AsrTask(Task):
         self.masking = Masking(**config.masking)
         self.needs = DataNeeds(tokenizer=vocabulary, waveform_epsilon=model.waveform_epsilon)
         self.adapters_alone = config.adapters.alone
-        self.frozen = () if self.adapters_alone else frozen_extractor(model)
-        updates = min(MOST_FROZEN_UPDATES, round(config.fine_tuning.freeze_backbone * config.total_steps))
-        if config.init_from and updates and not self.adapters_alone:
-            self.frozen += (f"backbone:{updates}",)
+        self.frozen = () if self.adapters_alone else frozen_parts(config, model)
 
     @classmethod
     def check_config(cls, config: ConfigDict) -> None:
@@ -105,9 +100,7 @@ class AsrTask(Task):
     @classmethod
     def from_corpora(cls, config: ConfigDict, corpora: Sequence[Corpus]) -> "AsrTask":
         """See Task. The vocabulary is that of the corpora's transcripts; each language has its own where it has a head."""
-        model = backbone_geometry(config)
-        if config.init_from and config.fine_tuning.freeze_extractor:
-            model = dataclasses.replace(model, feature_gradient_scale=0.0)
+        model = fine_tuned_geometry(config)
         alphabets, adapters = corpus_alphabets(corpora), config.adapters
         if not adapters.width:
             return cls(config, model, Vocabulary.from_alphabets(alphabets))
