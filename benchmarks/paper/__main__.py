@@ -19,7 +19,7 @@ import pathlib
 import time
 from types import ModuleType
 
-from benchmarks.paper import label_minutes, language_model, languages, quality, second_round
+from benchmarks.paper import identification, label_minutes, language_model, languages, quality, second_round
 from benchmarks.paper.study import Budget, Comparison, Results, Study
 from mms_jax.command import leave, run_command
 from mms_jax.errors import InputError
@@ -32,6 +32,7 @@ SECTIONS: dict[str, ModuleType] = {
     "language_model": language_model,
     "second_round": second_round,
     "quality": quality,
+    "identification": identification,
 }
 
 

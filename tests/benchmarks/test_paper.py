@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.paper import label_minutes, language_model, languages, quality, second_round
+from benchmarks.paper import identification, label_minutes, language_model, languages, quality, second_round
 from benchmarks.paper.__main__ import SECTIONS, write_summary
 from benchmarks.paper.study import Budget, Study, is_lower
 from input_pipeline.corpora.audio_folder import Row
@@ -38,11 +38,24 @@ def results_of(section, effect):
         }  # fmt: skip
     if section is languages:
         counts = languages.COUNTS
-        rows = {
-            str(count): {one: dict.fromkeys("01", 0.3 + effect * count / 1000) for one in languages.SCORED}
-            for count in counts
+        dense, adapted = (
+            {
+                str(count): {one: dict.fromkeys("01", 0.3 + slope * count / 1000) for one in languages.SCORED}
+                for count in counts
+            }
+            for slope in (effect, 0)
+        )
+        return {"alone": dense["4"], "joint": dense, "adapters": adapted}
+    if section is identification:
+        seeds = "01" if effect else "0"
+        fall = {"10": 0.0, "20": 0.0, "40": 0.01 if effect > 0 else 0.1}
+        figures = dict.fromkeys(
+            ("accuracy", "macro_accuracy", "chance", "threshold", "false_reject", "false_accept"), 0.5
+        )
+        return {
+            "names": {count: dict.fromkeys(seeds, 0.9 - less) for count, less in fall.items()},
+            "speech": {name: dict.fromkeys(seeds, figures) for name in identification.HEARD},
         }
-        return {"alone": rows["4"], "joint": rows}
     if section is language_model:
         ways = dict(zip(language_model.WAYS, ({"wer": w, "cer": w / 2} for w in (bad, bad, good))))
         figures = {"lm_weight": 0.5, "word_score": 1.5, "unknown_words": 0.1}
