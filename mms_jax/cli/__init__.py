@@ -14,6 +14,7 @@ COMMANDS = {
     "identify": "identify the languages of recordings",
     "align": "find the times of every verse, word and character of a text",
     "verify": "measure the error rates of aligned verses with a recognizer",
+    "adapt": "add a language to a model, from recordings with their texts",
     "speak": "synthesize speech from text",
     "info": "print what a model is: its kind, languages, training data and error rates",
     "convert": "convert models of other programs to the format of this one, and back",

@@ -523,15 +523,13 @@ def _save_recognizer(
     tokens = vocabulary.tokens_of(first)
     if config.adapter_languages:
         tensors = spread(params, backbone_entries(config))
-        numbers = {}
         for number, language in enumerate(vocabulary.languages):
             own = vocabulary.tokens_of(language)
             adapter = spread(params, language_entries(config, number, len(own)))
             save_safetensors(folder / f"adapter.{language}.safetensors", adapter)
-            numbers[language] = {token: place for place, token in enumerate(own)}
             if language == first:
                 tensors |= adapter
-        save_json(folder / "vocab.json", numbers)
+        save_json(folder / "vocab.json", _numbered(vocabulary))
         fields["adapter_attn_dim"] = config.adapter_width
     else:
         tensors = spread(params, ctc_entries(config))
@@ -546,6 +544,27 @@ def _save_recognizer(
         tokenizer["target_lang"] = first
     save_json(folder / "tokenizer_config.json", tokenizer)
     return fields | {"vocab_size": len(tokens)}
+
+
+def save_language(stored: StoredModel, language: str, folder: pathlib.Path) -> None:
+    """Writes adapter.LANGUAGE.safetensors, and vocab.json with the symbols of all languages.
+
+    In the folder of a model with the same backbone, transformers loads them with `load_adapter`.
+    """
+    config = Wav2Vec2Config.from_json(stored.description["model"])
+    vocabulary = vocabulary_from_json(stored.description["vocabulary"])
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = language_entries(config, vocabulary.languages.index(language), len(vocabulary.tokens_of(language)))
+    save_safetensors(folder / f"adapter.{language}.safetensors", spread(stored.params, entries))
+    save_json(folder / "vocab.json", _numbered(vocabulary))
+
+
+def _numbered(vocabulary: AnyVocabulary) -> dict[str, dict[str, int]]:
+    """The symbols of each language with their numbers."""
+    return {
+        language: {token: number for number, token in enumerate(vocabulary.tokens_of(language))}
+        for language in vocabulary.languages
+    }
 
 
 def save_json(path: pathlib.Path, fields: Mapping[str, Any]) -> None:

@@ -1,0 +1,166 @@
+"""Recognizers with one language more: the banks of a stored model, taken apart and put together."""
+
+import dataclasses
+from typing import Any, cast
+
+import numpy as np
+
+from mms_jax.checkpoint import StoredModel
+from mms_jax.errors import CheckpointError, LanguageError
+from mms_jax.interop.huggingface import with_banks
+from mms_jax.models.description import ENCODER, RECOGNIZER, Description
+from mms_jax.models.functional import Params
+from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.text.vocabulary import VocabularyBank, vocabulary_from_json
+
+# The axis of the inner width in the arrays (layers, languages, ...) of adapters.
+_WIDTH_AXES = {"down": 3, "down_bias": 2, "up": 2}
+
+
+def as_bank(stored: StoredModel, width: int) -> StoredModel:
+    """Any recognizer as one with an adapter of this width or more, and a head, for each of its languages.
+
+    Adapters that are added, or made wider, have weights of zero there: the model answers as before.
+    """
+    stored = with_banks(stored)
+    config = Wav2Vec2Config.from_json(stored.description["model"])
+    params = stored.params
+    if not config.adapter_languages:  # a head for one language, or one that does not distinguish languages
+        rest = {name: value for name, value in params.items() if name != "head"}
+        params = rest | {HEADS: {name: np.asarray(value)[None] for name, value in params["head"].items()}}
+        params = _with_adapters(params, _identity(config, 1, width))
+        config = dataclasses.replace(config, adapter_languages=1, adapter_width=width)
+    elif config.adapter_width < width:
+        params = _with_adapters(params, _widened(adapters_of(params), width - config.adapter_width))
+        config = dataclasses.replace(config, adapter_width=width)
+    return _replaced(stored, params, config, vocabulary_from_json(stored.description["vocabulary"]))
+
+
+def _identity(config: Wav2Vec2Config, languages: int, width: int) -> dict[str, np.ndarray]:
+    """Adapters that change nothing."""
+    lead, hidden = (config.layers, languages), config.hidden
+    shapes = {"scale": (hidden,), "bias": (hidden,), "down": (hidden, width), "down_bias": (width,),
+              "up": (width, hidden), "up_bias": (hidden,)}  # fmt: skip
+    zeros = {name: np.zeros((*lead, *shape), np.float32) for name, shape in shapes.items()}
+    return zeros | {"scale": np.ones((*lead, hidden), np.float32)}
+
+
+def _widened(adapters: dict[str, Any], more: int) -> dict[str, np.ndarray]:
+    found = {name: np.asarray(bank) for name, bank in adapters.items()}
+    for name, axis in _WIDTH_AXES.items():
+        padding = [(0, more if place == axis else 0) for place in range(found[name].ndim)]
+        found[name] = np.pad(found[name], padding)
+    return found
+
+
+def _with_adapters(params: Params, adapters: dict[str, np.ndarray]) -> Params:
+    backbone = params["backbone"]
+    encoder = backbone["encoder"]
+    layers = {**encoder["layers"], ADAPTERS: adapters}
+    return {**params, "backbone": {**backbone, "encoder": {**encoder, "layers": layers}}}
+
+
+def _replaced(stored: StoredModel, params: Params, config: Wav2Vec2Config, vocabulary: Any) -> StoredModel:
+    changes = {"model": config.to_json(), "vocabulary": vocabulary.to_json()}
+    return dataclasses.replace(stored, description=cast(Description, {**stored.description, **changes}), params=params)
+
+
+def starting_model(stored: StoredModel, language: str, start: str | None) -> StoredModel:
+    """The model from which a new language begins.
+
+    Args:
+      stored: a recognizer from `as_bank`, or an encoder.
+      language: the new one.
+      start: one of the model's languages, whose adapter and head are given the new one's name, so that the run takes
+        them; None for an adapter that changes nothing, and for each symbol the first head that has it.
+    """
+    if start is None or stored.description["kind"] == ENCODER:
+        return stored
+    vocabulary = vocabulary_from_json(stored.description["vocabulary"])
+    assert isinstance(vocabulary, VocabularyBank)
+    row = vocabulary.languages.index(start)
+    others = {name: table for name, table in vocabulary.tables.items() if name not in (start, language)}
+    rows = [row, *(vocabulary.languages.index(name) for name in others)]
+    renamed = VocabularyBank({language: vocabulary.tables[start], **others})
+    params = _rows_of(stored.params, rows)
+    config = dataclasses.replace(Wav2Vec2Config.from_json(stored.description["model"]), adapter_languages=len(rows))
+    return _replaced(stored, params, config, renamed)
+
+
+def _rows_of(params: Params, rows: list[int]) -> Params:
+    adapters = {name: np.asarray(bank)[:, rows] for name, bank in adapters_of(params).items()}
+    heads = {name: np.asarray(bank)[rows] for name, bank in params[HEADS].items()}
+    return _with_adapters({**params, HEADS: heads}, adapters)
+
+
+def with_language(stored: StoredModel, language: str, trained: StoredModel) -> StoredModel:
+    """A recognizer with one language more, or another one in its place; nothing else changes by one bit.
+
+    Args:
+      stored: a recognizer from `as_bank`.
+      language: the new one.
+      trained: a recognizer of this language alone, on the same backbone.
+    """
+    vocabulary, new = (vocabulary_from_json(model.description["vocabulary"]) for model in (stored, trained))
+    assert isinstance(vocabulary, VocabularyBank) and isinstance(new, VocabularyBank)
+    kept = [name for name in vocabulary.languages if name != language]
+    params = _rows_of(stored.params, [vocabulary.languages.index(name) for name in kept])
+    joined = VocabularyBank({name: vocabulary.tables[name] for name in kept} | {language: new.tables[language]})
+    added = adapters_of(trained.params)
+    adapters = {name: np.concatenate([bank, np.asarray(added[name])], 1) for name, bank in adapters_of(params).items()}
+    heads = {
+        name: np.concatenate(
+            [_padded(bank, len(joined)), _padded(np.asarray(trained.params[HEADS][name]), len(joined))]
+        )
+        for name, bank in params[HEADS].items()
+    }
+    config = dataclasses.replace(
+        Wav2Vec2Config.from_json(stored.description["model"]), adapter_languages=len(joined.languages)
+    )
+    history = {"history": trained.description["history"]} if "history" in trained.description else {}
+    changed = dataclasses.replace(stored, description=cast(Description, {**stored.description, **history}))
+    return _replaced(changed, _with_adapters({**params, HEADS: heads}, adapters), config, joined)
+
+
+def _padded(bank: np.ndarray, symbols: int) -> np.ndarray:
+    """A bank of heads with columns for this many symbols; those that it has more are padding."""
+    missing = symbols - bank.shape[-1]
+    if missing <= 0:
+        return bank[..., :symbols]
+    return np.pad(bank, [(0, 0)] * (bank.ndim - 1) + [(0, missing)])
+
+
+def check_kind(stored: StoredModel, name: str) -> None:
+    """Raises CheckpointError for a model that cannot be adapted."""
+    kind = stored.description["kind"]
+    if kind not in (RECOGNIZER, ENCODER):
+        raise CheckpointError(f"{name} is a model of kind {kind!r}; adapt a recognizer or a pretrained encoder")
+
+
+def check_new(stored: StoredModel, language: str, *, replace: bool) -> None:
+    """Raises LanguageError where the model has the language already, and it is not to be replaced."""
+    if stored.description["kind"] != RECOGNIZER:
+        return
+    known = vocabulary_from_json(stored.description["vocabulary"]).languages
+    if language in known and not replace:
+        raise LanguageError(
+            f"the model reads {language} already; give --replace to train this language anew, or another code, such as "
+            f"{language}-mine"
+        )
+    if replace and language not in known:
+        raise LanguageError(f"--replace: the model does not read {language}; leave it out")
+
+
+def in_float32(params: Params) -> Params:
+    """The parameters as NumPy arrays of float32, as they are stored."""
+    if isinstance(params, dict):
+        return {name: in_float32(value) for name, value in params.items()}
+    return np.asarray(params, np.float32)
+
+
+def languages_of(stored: StoredModel) -> tuple[str, ...]:
+    """The languages of a recognizer; none of an encoder."""
+    if stored.description["kind"] != RECOGNIZER:
+        return ()
+    return vocabulary_from_json(stored.description["vocabulary"]).languages

@@ -1,0 +1,270 @@
+"""The steps of `mms-jax adapt`, each of which is done once: the same command continues after an interruption."""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+from mms_jax.adapt import banks, data, scores
+from mms_jax.adapt.memory import format_memory, step_memory
+from mms_jax.checkpoint import StoredModel, load_model, save_model
+from mms_jax.config import default_config
+from mms_jax.errors import InputError
+from mms_jax.files import read_json, write_json
+from mms_jax.inference.find import find_model
+from mms_jax.inference.load import load
+from mms_jax.interop import hub, huggingface
+from mms_jax.models.description import ENCODER
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.text.languages import check_code, find_language
+from mms_jax.train import train
+
+AUTO, FRESH = "auto", "fresh"
+ADAPTER, ALL = "adapter", "all"
+SETTINGS, REPORT = "adapt.json", "report.json"
+TRIED = 12  # languages of which the best reader of the new one is sought
+TRIED_UTTERANCES = 30
+UNREADABLE = 0.9  # a CER above which a language is no good start
+SMALL = 50e6  # parameters of an encoder whose extractor learns too: it has more to learn than to keep
+
+Say = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The arguments of `mms-jax adapt`.
+
+    Attributes:
+      model: any model that `mms_jax.load` takes.
+      language: the new one, ISO 639-3, with an optional script or variant.
+      data: see `mms_jax.adapt.data.open_speech`.
+      data_dir: of prepared corpora.
+      start: AUTO for the language of the model that reads the new one best, FRESH, or a language of the model.
+      train: ADAPTER for adapter and head alone; ALL for every weight; "" for ADAPTER of a recognizer, ALL of an encoder.
+      keep: languages of the model that the result keeps; None for all, of a repository for the one to start from.
+      replace: whether the language may be one that the model has.
+      width: of the adapters, where the model has none.
+      updates, learning_rate, batch_seconds, dtype, seed: of the run.
+    """
+
+    model: str
+    language: str
+    data: str
+    data_dir: str = "data"
+    start: str = AUTO
+    train: str = ""
+    keep: tuple[str, ...] | None = None
+    replace: bool = False
+    width: int = 16
+    updates: int = 2000
+    learning_rate: float = 1e-3
+    batch_seconds: float = 48.0
+    dtype: str = "float32"
+    seed: int = 0
+
+
+def adapt(settings: Settings, folder: pathlib.Path, say: Say = print) -> dict[str, Any]:
+    """Adds a language to a model.
+
+    FOLDER then holds the model with its languages and the new one (load FOLDER), adapter.LANG.safetensors and vocab.json for
+    transformers (FOLDER/huggingface), and report.json.
+
+    Args:
+      settings: see Settings.
+      folder: of all results.
+      say: prints a line.
+
+    Returns:
+      The report: error rates before and after, the start, the symbols.
+
+    Raises:
+      LanguageError: no language code, a language that the model has, or a start that it lacks. CorpusError: see
+        `open_speech`. CheckpointError, ConversionError: see `mms_jax.load`. InputError: a folder of another adaptation.
+    """
+    check_code(settings.language)
+    _claim(folder, settings)
+    if (folder / REPORT).exists():
+        report = read_json(folder / REPORT, InputError)
+        say(format_report(report))
+        return report
+    stored = _find(settings)
+    banks.check_kind(stored, settings.model)
+    banks.check_new(stored, settings.language, replace=settings.replace)
+    speech = data.open_speech(settings.data, settings.language, folder, settings.data_dir)
+    _describe_data(speech, stored, say)
+
+    encoder = stored.description["kind"] == ENCODER
+    trained_part = settings.train or (ALL if encoder else ADAPTER)
+    if encoder and trained_part == ADAPTER:
+        say(
+            "warning: an encoder has learned no text: with --train adapter, its weights stand still, and the CER stays high"
+        )
+    if not encoder:
+        stored = banks.as_bank(stored, settings.width)
+    start, before = _choose_start(stored, settings, speech, say)
+    if not (folder / "start").exists():
+        save_model(folder / "start", banks.starting_model(stored, settings.language, start))
+    config = run_config(settings, stored, speech, str(folder / "start"), trained_part)
+    say(format_memory(step_memory(config)))
+    logging.set_verbosity(logging.INFO)  # losses, and error rates on the validation split
+    train(config, str(folder / "run"))
+    logging.set_verbosity(logging.WARNING)
+
+    best = load_model(f"{folder / 'run'}@best")
+    whole = best if trained_part == ALL else banks.with_language(stored, settings.language, best)
+    whole = dataclasses.replace(whole, step=best.step, params=banks.in_float32(whole.params))
+    if not (folder / "checkpoints").exists():
+        save_model(folder, whole)
+    huggingface.save_language(whole, settings.language, folder / "huggingface")
+    after = scores.score(load(whole, kind="recognizer"), settings.language, speech.scored)  # type: ignore[arg-type]
+    report = {
+        "language": settings.language,
+        "scored_on": speech.scored.name,
+        "start": start or FRESH,
+        "trained": trained_part,
+        "best_step": best.step,
+        "dev_cer": best.description["chosen"]["cer"],
+        "before": before,
+        "after": {name: after[name] for name in ("cer", "wer", "utterances")},
+    }
+    write_json(folder / REPORT, report)
+    shutil.rmtree(folder / "start")
+    say(format_report(report))
+    return report
+
+
+def _claim(folder: pathlib.Path, settings: Settings) -> None:
+    """Makes the folder this adaptation's. Raises InputError where it is another's."""
+    now = json.loads(json.dumps(dataclasses.asdict(settings)))
+    path = folder / SETTINGS
+    if path.exists():
+        stored = read_json(path, InputError)
+        if changed := sorted(name for name in now if stored.get(name) != now[name]):
+            told = ", ".join(f"{name} {stored.get(name)!r} there, {now[name]!r} now" for name in changed)
+            raise InputError(
+                f"--out {folder} holds another adaptation ({told}); repeat its arguments, or choose a new folder"
+            )
+        return
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"--out {folder} holds something already; choose a new folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, now)
+
+
+def _find(settings: Settings) -> StoredModel:
+    """The model with the languages that are wanted of it."""
+    named = settings.start if settings.start not in (AUTO, FRESH) else None
+    wanted = list(settings.keep) if settings.keep is not None else None
+    if wanted is None and not pathlib.Path(settings.model).expanduser().exists() and hub.is_repository(settings.model):
+        wanted = [named or huggingface.ENGLISH]
+    if wanted is not None and named and named not in wanted:
+        wanted.append(named)
+    return find_model(settings.model, wanted)
+
+
+def _describe_data(speech: data.Speech, stored: StoredModel, say: Say) -> None:
+    for split, corpus in speech.splits.items():
+        minutes, speakers = corpus.index.seconds.sum() / 60, len(set(corpus.index.speaker))
+        say(f"{split:<11}{len(corpus.index):>6} recordings, {minutes:7.1f} minutes, speakers: {speakers}")
+    for line in data.describe_symbols(data.count_symbols(speech.splits["train"])):
+        say(line)
+    lacking = sorted(set(data.count_symbols(speech.scored)) - set(data.count_symbols(speech.splits["train"])))
+    if lacking:
+        say(
+            f"warning: {' '.join(lacking)} occur in {speech.scored.name}, but not in training: they are never recognized"
+        )
+    config = Wav2Vec2Config.from_json(stored.description["model"])
+    if count := data.too_fast(speech.splits["train"], config.stride / 16_000):
+        say(f"warning: {count} recordings are too short for their text, and teach nothing; do text and recording belong "
+            "together?")  # fmt: skip
+
+
+def _choose_start(
+    stored: StoredModel, settings: Settings, speech: data.Speech, say: Say
+) -> tuple[str | None, dict[str, Any] | None]:
+    """The language to start from, and the error rates with which the model reads the new one as that."""
+    known = banks.languages_of(stored)
+    if settings.start not in (AUTO, FRESH):
+        find_language(settings.start, known)
+    if not known:
+        return None, None
+    recognizer: Any = load(stored, kind="recognizer")
+    if settings.start != AUTO:
+        start = settings.start if settings.start != FRESH else None
+        candidates = [start] if start else list(known[:1])
+    else:
+        related = [name for name in known if name.split("-")[0] == settings.language.split("-")[0]]
+        candidates = list(dict.fromkeys([*related, *known]))[:TRIED]
+        rates = scores.read_best(recognizer, candidates, speech.splits["validation"], TRIED_UTTERANCES)
+        say("read as another language, CER: " + ", ".join(f"{name} {100 * rate:.0f} %" for name, rate in rates.items()))
+        candidates = list(rates)
+        start = candidates[0] if rates[candidates[0]] < UNREADABLE else None
+    say(f"start: {start or 'a fresh adapter; symbols from any head that has them'}")
+    before = scores.score(recognizer, candidates[0], speech.scored)
+    return start, {"read_as": candidates[0]} | {name: before[name] for name in ("cer", "wer", "utterances")}
+
+
+def run_config(
+    settings: Settings, stored: StoredModel, speech: data.Speech, start: str, trained_part: str
+) -> ConfigDict:
+    """The experiment of the run; hyper-parameters of adapters are Hugging Face's recipe for MMS."""
+    fields = {**stored.description["model"], "adapter_width": 0, "adapter_languages": 0, "shared_head": False}
+    width = stored.description["model"].get("adapter_width") or settings.width
+    config = default_config("asr")
+    config.init_from, config.seed, config.compute_dtype = start, settings.seed, settings.dtype
+    config.model.geometry = json.dumps(fields)
+    config.adapters.width = width
+    config.adapters.alone = trained_part == ADAPTER
+    config.total_steps = settings.updates
+    config.input.data_dir = speech.data_dir
+    config.input.corpora = (f"{speech.name}:train",)
+    config.input.dev_corpora = (f"{speech.name}:validation",)
+    config.input.eval_corpora = (speech.scored.name,)
+    config.input.bucket_seconds = (2.5, 4.0, 8.0, 12.0, 20.0, 30.0)
+    config.input.min_seconds = 0.3
+    config.input.batch_seconds = settings.batch_seconds
+    config.input.beta_corpus = config.input.beta_language = 1.0
+    config.masking.time_minimum = 0
+    config.masking.time_probability = 0.0
+    if trained_part == ALL:
+        _train_all(config, banks.languages_of(stored) == () and _size(stored) < SMALL)
+    config.optimizer.learning_rate = settings.learning_rate
+    config.optimizer.clip_norm = 1.0
+    config.log_every = max(1, min(50, settings.updates // 10))
+    config.eval_every = config.checkpoint.every = max(1, settings.updates // 20)
+    config.checkpoint.best = "cer"
+    return config
+
+
+def _train_all(config: ConfigDict, small: bool) -> None:
+    """Masks and dropout as in asr_minutes; a small encoder learns as a whole, from the first update."""
+    config.model.dropout = config.model.activation_dropout = 0.1
+    config.masking.time_probability = 0.3
+    config.masking.channel_probability = 0.1
+    config.masking.channel_length = 16
+    if small:
+        config.fine_tuning.freeze_extractor = False
+        config.fine_tuning.freeze_backbone = 0.0
+        config.optimizer.eps = 1e-6
+
+
+def _size(stored: StoredModel) -> int:
+    return sum(int(leaf.size) for leaf in jax.tree.leaves(stored.params))
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """Error rates before and after, for people."""
+    lines = [f"{report['scored_on']:<34}{'CER %':>8}{'WER %':>8}{'utterances':>12}"]
+    rows = [("after", report["after"])]
+    if report["before"]:
+        rows.insert(0, (f"before, read as {report['before']['read_as']}", report["before"]))
+    for name, row in rows:
+        lines.append(f"{name:<34}{100 * row['cer']:>8.2f}{100 * row['wer']:>8.2f}{row['utterances']:>12}")
+    lines.append(f"best step {report['best_step']}, dev CER {100 * report['dev_cer']:.2f} %, start: {report['start']}")
+    return "\n".join(lines)
