@@ -19,10 +19,13 @@ _WIDTH_AXES = {"down": 3, "down_bias": 2, "up": 2}
 
 
 def as_bank(stored: StoredModel, width: int) -> StoredModel:
-    """Any recognizer as one with an adapter of this width or more, and a head, for each of its languages.
+    """Any recognizer as one with an adapter and a head for each of its languages.
 
-    Adapters that are added, or made wider, have weights of zero there: the model answers as before.
+    Args:
+      stored: the recognizer.
+      width: of the adapters, where it has none: their weights are zero, so that it answers as before.
     """
+    own_width = Wav2Vec2Config.from_json(stored.description["model"]).adapter_width
     stored = with_banks(stored)
     config = Wav2Vec2Config.from_json(stored.description["model"])
     params = stored.params
@@ -31,7 +34,7 @@ def as_bank(stored: StoredModel, width: int) -> StoredModel:
         params = rest | {HEADS: {name: np.asarray(value)[None] for name, value in params["head"].items()}}
         params = _with_adapters(params, _identity(config, 1, width))
         config = dataclasses.replace(config, adapter_languages=1, adapter_width=width)
-    elif config.adapter_width < width:
+    elif not own_width:
         params = _with_adapters(params, _widened(adapters_of(params), width - config.adapter_width))
         config = dataclasses.replace(config, adapter_width=width)
     return _replaced(stored, params, config, vocabulary_from_json(stored.description["vocabulary"]))

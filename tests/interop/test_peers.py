@@ -1,6 +1,7 @@
 """Against transformers itself, where it is installed: pip install -e .[peers]."""
 
 import logging
+import shutil
 import types
 import warnings
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import mms_jax
+from mms_jax.adapt.run import Settings, adapt
 from mms_jax.checkpoint import StoredModel
 from mms_jax.decoding.greedy import collapse
 from mms_jax.interop.huggingface import load_folder, save_folder
@@ -102,6 +104,29 @@ def test_recognizer_trained_here_is_exported(tmp_path, quiet):
             spoken = spell(collapse(logits.argmax(axis=-1)).tolist(), ours.vocabulary.tokens)
             assert processor.decode(theirs.argmax(axis=-1)).strip() == spoken
     assert processor.tokenizer.decode([0, 2, 2, 0, 1, 3, 4]) == "a bd"
+
+
+def test_an_adapted_language_answers_the_same_in_transformers(folder, tone_table, tmp_path):
+    """`mms-jax adapt` writes the two files; beside the model's own they are loaded by `load_adapter`."""
+    table = tmp_path / "table.tsv"
+    rows = [line.split("\t") for line in tone_table.read_text().splitlines()[1:31]]
+    table.write_text("path\ttext\n" + "".join(f"{tone_table.parent / row[0]}\t{row[1]}\n" for row in rows))
+    settings = Settings(model=str(folder("ctc")), language="nld", data=str(table), updates=3, batch_seconds=8.0)
+    adapt(settings, tmp_path / "out", lambda line: None)
+    shutil.copytree(folder("ctc"), tmp_path / "model")
+    for path in (tmp_path / "out" / "huggingface").iterdir():
+        shutil.copy(path, tmp_path / "model")
+    model = transformers.Wav2Vec2ForCTC.from_pretrained(tmp_path / "model").eval()
+    model.load_adapter("nld")
+    processor = transformers.AutoProcessor.from_pretrained(tmp_path / "model", target_lang="nld")
+    ours = mms_jax.load(tmp_path / "out", languages=["nld"])
+    assert processor.tokenizer.convert_ids_to_tokens(range(6)) == ["<pad>", "|", "a", "b", "c", "d"]
+    waveform = np.random.default_rng(0).normal(size=8000).astype(np.float32)
+    inputs = processor(waveform, sampling_rate=16_000, return_tensors="pt")
+    with torch.no_grad():
+        theirs = model(inputs.input_values).logits[0].numpy()
+    [logits] = ours.logits([waveform], language="nld")
+    np.testing.assert_allclose(theirs, logits, atol=1e-4)
 
 
 @pytest.mark.slow
