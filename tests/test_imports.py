@@ -24,6 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "interop": {"checkpoint", "models", "text", "files", "errors"},
     "inference": {"command", "interop", "checkpoint", "models", "decoding", "audio", "text", "files", "errors"},
     "alignment": {"inference", "decoding", "audio", "text", "files", "errors"},
+    "reranking": {"alignment", "inference", "decoding", "audio", "text", "files", "errors"},
     "input_pipeline": {"audio", "text", "files", "errors"},
     # The command that wires corpora to a recognizer; the corpora themselves are given a function.
     "input_pipeline.prepare": {"input_pipeline", "inference", "command", "files", "errors"},
@@ -92,6 +93,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "adapt",
+        "reranking",
         "command",
         "alignment",
         "inference",
@@ -182,12 +184,19 @@ def test_only_sharding_makes_meshes():
 
 
 def test_no_file_outside_its_folder_knows_a_task():
-    """Neither by its name as a string nor by importing its folder; the table of tasks does both."""
+    """Neither by its name as a string nor by importing its folder; the table of tasks does both.
+
+    `adapt` knows one: it is the command that fine-tunes recognizers.
+    """
     wrong = []
     for path in sources():
         name = str(path.relative_to(ROOT))
         for task in TASKS:
-            if name == "mms_jax/tasks/__init__.py" or name.startswith(f"mms_jax/tasks/{task}/"):
+            if (
+                (task, name.split("/")[1]) == ("asr", "adapt")
+                or name == "mms_jax/tasks/__init__.py"
+                or name.startswith(f"mms_jax/tasks/{task}/")
+            ):
                 continue
             constants = {
                 node.value for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Constant)

@@ -12,6 +12,7 @@ from mms_jax.command import holding_signals, leave, run_command
 COMMANDS = {
     "transcribe": "transcribe recordings",
     "identify": "identify the languages of recordings",
+    "rerank": "tune the choice of a language by an identifier and a recognizer together",
     "align": "find the times of every verse, word and character of a text",
     "verify": "measure the error rates of aligned verses with a recognizer",
     "adapt": "add a language to a model, from recordings with their texts",

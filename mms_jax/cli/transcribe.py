@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 from collections.abc import Sequence
+from typing import cast
 
 from tqdm import tqdm
 
@@ -14,6 +15,7 @@ from mms_jax.cli.common import (
     json_line,
     load_identifier,
     load_recognizer,
+    split_languages,
     text_line,
     write_each,
 )
@@ -22,6 +24,8 @@ from mms_jax.decoding.beam import BeamSettings
 from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
 from mms_jax.errors import AudioError, InputError
 from mms_jax.inference.recognizer import Transcript
+from mms_jax.reranking.candidates import Candidate, Shortlist, find_candidates, shortlist
+from mms_jax.reranking.weights import Weights
 
 SUBTITLES = ("srt", "vtt")
 AUTO = "auto"
@@ -34,7 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lang", required=True, help="language, ISO 639-3 (swh); one for each file (swh,yor); or auto, with --lid"
     )
-    parser.add_argument("--lid", metavar="MODEL", help="language identifier for --lang auto")
+    auto = parser.add_argument_group("with --lang auto")
+    auto.add_argument("--lid", metavar="MODEL", help="language identifier")
+    auto.add_argument("--candidates", metavar="L1,L2", help="the only languages in question (default: all it knows)")
+    auto.add_argument(
+        "--weights", metavar="FILE", type=pathlib.Path,
+        help="from mms-jax rerank: the language is chosen by identifier and transcripts together",
+    )  # fmt: skip
+    auto.add_argument("--aligner", metavar="MODEL", help="recognizer of romanized text, where the weights need one")
+    auto.add_argument("--top", type=int, help="languages of a recording that are tried with --weights (default: 10)")
     parser.add_argument("--format", choices=("text", "json", "srt", "vtt"), default="text", help="default: text")
     parser.add_argument("--output-dir", type=pathlib.Path, help=OUTPUT_HELP)
 
@@ -83,7 +95,11 @@ def _languages(arguments: argparse.Namespace, given: Sequence[AudioInput]) -> li
     if arguments.lang == AUTO:
         if not arguments.lid:
             raise InputError("--lang auto needs an identifier: --lid facebook/mms-lid-126, or its folder")
+        if not arguments.weights and (arguments.aligner or arguments.top):
+            raise InputError("--aligner and --top belong to re-ranking; give the --weights of mms-jax rerank")
         return []
+    if arguments.lid or arguments.candidates or arguments.weights or arguments.aligner or arguments.top:
+        raise InputError("--lid, --candidates, --weights, --aligner and --top belong to --lang auto")
     languages = arguments.lang.split(",")
     if len(languages) == 1:
         languages *= len(given)
@@ -106,15 +122,33 @@ def _beam_settings(arguments: argparse.Namespace) -> BeamSettings | None:
 
 
 def _identified(arguments: argparse.Namespace, inputs: Sequence[AudioInput]) -> list[str]:
-    """The language of each recording, by the identifier; an unreadable recording gets the first one found."""
+    """The language of each recording; an unreadable recording gets the first one found."""
     paths = [each.path for each in inputs]
+    identifier, wanted = load_identifier(arguments.lid), split_languages(arguments.candidates)
+    weights = Weights.load(arguments.weights) if arguments.weights else Weights()
+    if weights.alignment and not arguments.aligner:
+        raise InputError(f"{arguments.weights} was tuned with an aligner; give the same --aligner")
+    results: list[list[Candidate] | list[tuple[str, float]] | AudioError]
     with audio_progress("identify", paths) as progress:
-        results = list(load_identifier(arguments.lid).identify_each(paths, top=1, progress=progress))
-    found = [None if isinstance(result, AudioError) else result.languages[0][0] for result in results]
+        if arguments.weights:
+            recognizer = load_recognizer(arguments.model, wanted)
+            choice = shortlist(identifier, recognizer.languages, wanted, arguments.top or 10)
+            aligner = load_recognizer(arguments.aligner) if arguments.aligner else None
+            results = list(find_candidates(paths, choice, recognizer, aligner, progress))
+        else:
+            choice = Shortlist(identifier, tuple(wanted or identifier.languages), 1)
+            results = list(choice.of_each(paths, progress))
+    found = [None if isinstance(result, AudioError) else _chosen(result, weights) for result in results]
     known = [language for language in found if language]
     if not known and results:
         raise next(result for result in results if isinstance(result, AudioError))
     return [language or known[0] for language in found]
+
+
+def _chosen(found: list[Candidate] | list[tuple[str, float]], weights: Weights) -> str:
+    """The best language."""
+    first = found[0]
+    return weights.best(cast(list[Candidate], found)).language if isinstance(first, Candidate) else first[0]
 
 
 def _formatted(name: str, transcript: Transcript, form: str) -> str:
