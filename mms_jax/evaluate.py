@@ -80,7 +80,9 @@ class Evaluator:
     def report(self, params: Params, writer: MetricWriter, step: int) -> Result:
         """Scores `params` during a run, and writes figures and examples to the run's log; returns the result."""
         result = self.run(params)
-        writer.write(step, {f"eval/{name}": value for name, value in result.items()})
+        # The log keeps numbers by step; lists, such as the worst utterances, are for the final evaluation.
+        figures = {name: value for name, value in result.items() if not isinstance(value, list)}
+        writer.write(step, {f"eval/{name}": value for name, value in figures.items()})
         logging.info("step %d\n%s\n%s", step, self._task.format_result(result), self.left_out)
         if self._examples is not None:
             with contextlib.closing(self.batches()) as batches:
@@ -187,7 +189,7 @@ def _main(config: ConfigDict, workdir: str) -> None:
         print(f"step {result['step']} ({result['checkpoint']})")
         task = find_task(config.task)
         print(task.format_result(result))
-        task.draw_result(result, path.parent)
+        task.write_result(result, path.parent)
         logging.info("written to %s", path)
 
 

@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "input_pipeline": {"audio", "text", "files", "errors"},
     # The command that wires corpora to a recognizer; the corpora themselves are given a function.
     "input_pipeline.prepare": {"input_pipeline", "inference", "command", "files", "errors"},
-    "tasks": {"input_pipeline", "checkpoint", "sharding", "models", "decoding", "audio", "text", "errors"},
+    "tasks": {"files", "input_pipeline", "checkpoint", "sharding", "models", "decoding", "audio", "text", "errors"},
     "config": {"tasks", "errors"},
     "training": {
         "input_pipeline",

@@ -6,7 +6,7 @@ from typing import Any
 from input_pipeline.corpora.storage import Corpus, as_text
 from mms_jax.audio.flac import decode_flac
 from mms_jax.inference.recognizer import Recognizer
-from mms_jax.tasks.asr.metrics import error_rates
+from mms_jax.tasks.asr.scores import error_rates
 from mms_jax.text.normalize import normalize
 
 

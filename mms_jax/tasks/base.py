@@ -169,8 +169,8 @@ class Task(Protocol):
         ...
 
     @staticmethod
-    def draw_result(result: Result, folder: pathlib.Path) -> None:
-        """Writes pictures of a result into the folder of a run; by default none."""
+    def write_result(result: Result, folder: pathlib.Path) -> None:
+        """Writes a result into the folder of a run in further forms: tables, pictures; by default none."""
         del result, folder
 
     def carry_over(self, params: Params, stored: StoredModel) -> CarriedOver:

@@ -14,7 +14,7 @@ from mms_jax.config import default_config
 from mms_jax.errors import ConfigError, CorpusError
 from mms_jax.evaluate import evaluate
 from mms_jax.inference.identifier import likeliest_languages, window_around
-from mms_jax.tasks.lid.metrics import confusion_shares, draw_result, format_table
+from mms_jax.tasks.lid.metrics import confusion_shares, format_table, write_result
 from mms_jax.tasks.lid.scores import calibration_error, fit_temperature, identification_scores, operating_point
 from mms_jax.text.language_list import UNKNOWN, LanguageList
 from mms_jax.train import train
@@ -181,7 +181,7 @@ def test_scores_beside_counts_by_hand(tmp_path):
     shares = confusion_shares(result, ["eng", "hin", "swh", "tur"], ["eng", "hin", "swh"])
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
     assert shares[1].tolist() == [0.5, 0.5, 0.0]
-    draw_result(result, tmp_path)
+    write_result(result, tmp_path)
     assert (tmp_path / "confusion.png").stat().st_size > 1000
 
 

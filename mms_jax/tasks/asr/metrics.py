@@ -1,29 +1,33 @@
-"""Character and word error rates, per language and over all."""
+"""Transcribes corpora and scores the transcripts."""
 
+import pathlib
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import jiwer
 import numpy as np
 
 from input_pipeline.decode import Batch
 from mms_jax.decoding.greedy import collapse
+from mms_jax.files import write_text
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.models.wav2vec2.banks import for_rows
 from mms_jax.models.wav2vec2.heads import restrict_to_language
+from mms_jax.tasks.asr.scores import error_rates, normalized, to_markdown, to_tsv
 from mms_jax.tasks.base import Evaluation, EvaluationData, Result
 from mms_jax.text.vocabulary import AnyVocabulary, spell
 
 
-def make_evaluation(model: FunctionalModel, vocabulary: AnyVocabulary, gathered: jax.sharding.Sharding) -> Evaluation:
+def make_evaluation(
+    model: FunctionalModel, vocabulary: AnyVocabulary, gathered: jax.sharding.Sharding, normalization: str
+) -> Evaluation:
     """A function that transcribes corpora greedily and compares the output with their transcripts.
 
     Args:
       model: a Wav2Vec2ForCTC.
       vocabulary: its symbols and languages.
       gathered: the sharding of results that are fetched: every process sees all rows.
+      normalization: see `scores.normalized`.
 
     Returns:
       (params, data) -> the result of `error_rates`, and "undecodable", the number of utterances whose recording cannot
@@ -35,7 +39,9 @@ def make_evaluation(model: FunctionalModel, vocabulary: AnyVocabulary, gathered:
         transcripts = transcribe_batches(vocabulary, predict, params, data.batches())
         items = sorted(transcripts)
         texts, languages = data.references(items)
-        result = error_rates(texts, [transcripts[item] for item in items], languages)
+        heard = [transcripts[item] for item in items]
+        texts, heard = (normalized(each, languages, normalization) for each in (texts, heard))
+        result = error_rates(texts, heard, languages)
         return result | {"undecodable": data.utterances - len(items)}
 
     return evaluate
@@ -74,37 +80,7 @@ def transcribe_batches(
     return transcripts
 
 
-def error_rates(references: list[str], hypotheses: list[str], languages: list[str]) -> dict[str, Any]:
-    """Edit distance over reference length, characters and words, pooled over utterances.
-
-    Args:
-      references: normalized transcripts, none empty.
-      hypotheses: in the same order.
-      languages: ISO 639-3, in the same order.
-
-    Returns:
-      {"cer", "wer", "utterances", "by_language": {language: {"cer", "wer", "utterances"}}}; rates are fractions, and
-      can exceed 1.
-    """
-
-    def rates(rows: list[int]) -> dict[str, float]:
-        reference, hypothesis = [references[row] for row in rows], [hypotheses[row] for row in rows]
-        return {
-            "cer": float(jiwer.cer(reference, hypothesis)),
-            "wer": float(jiwer.wer(reference, hypothesis)),
-            "utterances": len(rows),
-        }
-
-    by_language = {
-        language: rates([row for row, other in enumerate(languages) if other == language])
-        for language in sorted(set(languages))
-    }
-    return {**rates(list(range(len(references)))), "by_language": by_language}
-
-
-def format_table(result: dict[str, Any]) -> str:
-    """The error rates as a table for people, in percent."""
-    lines = [f"{'language':<10}{'CER %':>8}{'WER %':>8}{'utterances':>12}"]
-    for language, row in [*result["by_language"].items(), ("all", result)]:
-        lines.append(f"{language:<10}{100 * row['cer']:>8.2f}{100 * row['wer']:>8.2f}{row['utterances']:>12}")
-    return "\n".join(lines)
+def write_result(result: Result, folder: pathlib.Path) -> None:
+    """Writes evaluation.tsv and evaluation.md beside the JSON file."""
+    write_text(folder / "evaluation.tsv", to_tsv(result))
+    write_text(folder / "evaluation.md", to_markdown(result))

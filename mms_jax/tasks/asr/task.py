@@ -22,7 +22,7 @@ from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, restrict_to_language
 from mms_jax.models.wav2vec2.masking import Masking
 from mms_jax.tasks.asr import config as defaults
-from mms_jax.tasks.asr import metrics
+from mms_jax.tasks.asr import metrics, scores
 from mms_jax.tasks.asr.carry_over import carry_over_symbols
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
 from mms_jax.tasks.backbone import check_backbone, fine_tuned_geometry, frozen_parts
@@ -64,10 +64,12 @@ class AsrTask(Task):
 
     name = "asr"
     kind = RECOGNIZER
-    figures = ("cer", "wer")
+    figures = ("cer", "wer", "macro_cer", "macro_wer")
     older_values = defaults.OLDER_VALUES
+    free_keys = ("scoring",)
     default_config = staticmethod(defaults.default_config)
-    format_result = staticmethod(metrics.format_table)
+    format_result = staticmethod(scores.format_table)
+    write_result = staticmethod(metrics.write_result)
 
     def __init__(self, config: ConfigDict, model: Wav2Vec2Config, vocabulary: AnyVocabulary):
         """Stores the settings of the loss.
@@ -82,6 +84,7 @@ class AsrTask(Task):
         self.masking = Masking(**config.masking)
         self.needs = DataNeeds(tokenizer=vocabulary, waveform_epsilon=model.waveform_epsilon)
         self.adapters_alone = config.adapters.alone
+        self.normalization = config.scoring.normalization
         self.frozen = () if self.adapters_alone else frozen_parts(config, model)
 
     @classmethod
@@ -92,6 +95,7 @@ class AsrTask(Task):
         for name in ("shared_head", "alone"):
             if adapters[name] and not adapters.width:
                 raise ConfigError(f"config.adapters.{name} needs adapters: set config.adapters.width=16, as MMS does")
+        scores.normalized([], [], config.scoring.normalization)
         if adapters.alone and not config.init_from:
             raise ConfigError("config.adapters.alone needs a trained model to adapt: name it with config.init_from")
         if adapters.alone and config.optimizer.average:
@@ -195,8 +199,8 @@ class AsrTask(Task):
         )
 
     def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
-        """See Task: error rates of greedy transcripts, see `metrics.error_rates`, and "undecodable" utterances."""
-        return metrics.make_evaluation(model, self.vocabulary, gathered)
+        """See Task: error rates of greedy transcripts, see `scores.error_rates`, and "undecodable" utterances."""
+        return metrics.make_evaluation(model, self.vocabulary, gathered, self.normalization)
 
     def carry_over(self, params: Params, stored: StoredModel) -> CarriedOver:
         """See Task. Head and adapters of a recognizer are rearranged for this vocabulary and these languages."""

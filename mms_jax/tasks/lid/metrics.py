@@ -76,7 +76,7 @@ def format_table(result: Result) -> str:
     return "\n".join(lines)
 
 
-def draw_result(result: Result, folder: pathlib.Path) -> None:
+def write_result(result: Result, folder: pathlib.Path) -> None:
     """Writes confusion.png: a row for each true language, shares of its recordings by named language.
 
     Nothing is drawn without matplotlib, or for more than eighty languages.

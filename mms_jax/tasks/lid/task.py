@@ -42,7 +42,7 @@ class LidTask(Task):
     figures = metrics.FIGURES
     default_config = staticmethod(defaults.default_config)
     format_result = staticmethod(metrics.format_table)
-    draw_result = staticmethod(metrics.draw_result)
+    write_result = staticmethod(metrics.write_result)
     update = gradient_update
 
     def __init__(
