@@ -22,10 +22,12 @@ from mms_jax.cli.common import (
 from mms_jax.cli.outputs import OUTPUT_HELP, output_files
 from mms_jax.decoding.beam import BeamSettings
 from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
+from mms_jax.decoding.zero_shot import ZeroShotSettings
 from mms_jax.errors import AudioError, InputError
 from mms_jax.inference.recognizer import Transcript
 from mms_jax.reranking.candidates import Candidate, Shortlist, find_candidates, shortlist
 from mms_jax.reranking.weights import Weights
+from mms_jax.text.languages import ANY_LANGUAGE, check_code
 
 SUBTITLES = ("srt", "vtt")
 AUTO = "auto"
@@ -50,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "json", "srt", "vtt"), default="text", help="default: text")
     parser.add_argument("--output-dir", type=pathlib.Path, help=OUTPUT_HELP)
 
+    parser.add_argument(
+        "--zero-shot", metavar="WORDS", help="file of words of a language that the recognizer of romanized text never "
+        "learned, in its own script; --lm, --lm-weight, --word-score and --beam apply",
+    )  # fmt: skip
+
     search = parser.add_argument_group("beam search", "with any of --lm, --hot-words and --beam; for one language")
     search.add_argument("--lm", metavar="FILE", help="KenLM model, .arpa or binary")
     search.add_argument("--lm-unit", choices=("word", "character"), help="unit of the language model (default: word)")
@@ -62,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Transcribes; returns the exit status."""
-    beam = _beam_settings(arguments)
+    beam: BeamSettings | ZeroShotSettings | None = None if arguments.zero_shot else _beam_settings(arguments)
     suffix = {"text": "txt"}.get(arguments.format, arguments.format)
     with audio_files(arguments.files) as given:
         if arguments.format in SUBTITLES and len(given) > 1 and not arguments.output_dir:
@@ -71,6 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         with output_files(arguments.output_dir, given, suffix) as (chosen, write):
             inputs = [given[number] for number in chosen]
             spoken = [languages[number] for number in chosen] if languages else _identified(arguments, inputs)
+            if arguments.zero_shot:
+                beam, spoken = _zero_shot_settings(arguments, spoken), [ANY_LANGUAGE] * len(spoken)
             wanted = sorted(set(spoken))
             if beam and beam.lm and len(wanted) > 1:
                 raise InputError(f"--lm is a model of one language, not of {', '.join(wanted)}; run once for each")
@@ -106,6 +115,18 @@ def _languages(arguments: argparse.Namespace, given: Sequence[AudioInput]) -> li
     if len(languages) != len(given):
         raise InputError(f"{len(languages)} languages for {len(given)} recordings; give one, or one for each")
     return languages
+
+
+def _zero_shot_settings(arguments: argparse.Namespace, languages: Sequence[str]) -> ZeroShotSettings:
+    if arguments.hot_words or arguments.lexicon or arguments.lm_unit:
+        raise InputError("--zero-shot takes its words from one file; leave out --hot-words, --lexicon and --lm-unit")
+    if len(set(languages)) != 1:
+        raise InputError("--zero-shot is for one language: name it with --lang, for the rules of romanization")
+    check_code(languages[0])
+    more = {} if arguments.beam is None else {"beam": arguments.beam}
+    return ZeroShotSettings(
+        arguments.zero_shot, languages[0], arguments.lm, arguments.lm_weight, arguments.word_score, **more
+    )
 
 
 def _beam_settings(arguments: argparse.Namespace) -> BeamSettings | None:

@@ -12,11 +12,13 @@ from mms_jax.audio.waveform import SAMPLE_RATE, SHORTEST_SAMPLES
 from mms_jax.decoding.beam import BeamDecoder, BeamSettings
 from mms_jax.decoding.greedy import collapse
 from mms_jax.decoding.timestamps import Word, words_of_path
-from mms_jax.errors import AudioError, InputError
+from mms_jax.decoding.zero_shot import ZeroShotDecoder, ZeroShotSettings
+from mms_jax.errors import AudioError, InputError, LanguageModelError
 from mms_jax.inference.windows import Forward, Progress, Recordings, Waveforms, WindowedModel, all_or_raise
 from mms_jax.models.functional import Params
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.languages import ANY_LANGUAGE
+from mms_jax.text.roman_labels import is_romanized
 from mms_jax.text.vocabulary import AnyVocabulary, spell
 
 
@@ -86,7 +88,7 @@ class Recognizer:
         recordings: Recordings,
         *,
         language: str | Sequence[str],
-        beam: BeamSettings | None = None,
+        beam: BeamSettings | ZeroShotSettings | None = None,
         rate: int = SAMPLE_RATE,
     ) -> list[Transcript]:
         """Transcribes recordings of any format, rate and length.
@@ -94,7 +96,8 @@ class Recognizer:
         Args:
           recordings: paths of files; or waveforms, float (samples,), mono, not normalized.
           language: ISO 639-3, one for all recordings or one for each.
-          beam: searches with a language model, a lexicon or hot words; None for the most probable symbol of each frame.
+          beam: searches with a language model, a lexicon or hot words; or for the words of a language that was never
+            learned, in a recognizer of romanized text; None for the most probable symbol of each frame.
           rate: samples per second of the waveforms; files state their own.
 
         Raises:
@@ -109,7 +112,7 @@ class Recognizer:
         recordings: Recordings,
         *,
         language: str | Sequence[str],
-        beam: BeamSettings | None = None,
+        beam: BeamSettings | ZeroShotSettings | None = None,
         rate: int = SAMPLE_RATE,
         progress: Progress | None = None,
     ) -> Iterator[Transcript | AudioError]:
@@ -129,7 +132,7 @@ class Recognizer:
             return self._model.on_recordings(recordings, _best_path, finish, languages, rate=rate, progress=progress)
 
         # Language models are loaded before any recording, so that an unusable one is reported at once.
-        decoders = {index: BeamDecoder(self._tokens(index), beam) for index in sorted(set(languages))}
+        decoders = {index: self._decoder(index, beam) for index in sorted(set(languages))}
 
         def search(number: int, pieces: list[np.ndarray], seconds: float) -> Transcript:
             text, words = decoders[languages[number]].decode(np.concatenate(pieces))
@@ -192,6 +195,15 @@ class Recognizer:
         if len(names) != count:
             raise InputError(f"{len(names)} languages for {count} recordings; give one, or one for each")
         return [self.vocabulary.language_index(name) for name in names]
+
+    def _decoder(self, language: int, settings: BeamSettings | ZeroShotSettings) -> BeamDecoder | ZeroShotDecoder:
+        if isinstance(settings, BeamSettings):
+            return BeamDecoder(self._tokens(language), settings)
+        if not is_romanized(self.vocabulary):
+            raise LanguageModelError(
+                "zero-shot recognition needs a recognizer of romanized text, trained with config.labels.romanized=True"
+            )
+        return ZeroShotDecoder(self._tokens(language), settings)
 
     def _tokens(self, language: int) -> tuple[str, ...]:
         return self.vocabulary.tokens_of(self.languages[language])

@@ -1,4 +1,4 @@
-"""The keys of recognition: `config.model`, `config.masking`, `config.adapters`, `config.fine_tuning`, `config.scoring`."""
+"""The keys of recognition: model, masking, adapters, labels, scoring, and what learns in runs that start from a model."""
 
 from ml_collections import ConfigDict
 
@@ -19,6 +19,7 @@ def default_config() -> ConfigDict:
     config.adapters.width = 0  # of an adapter for each language in each layer (MMS: 16); 0: none
     config.adapters.shared_head = False  # one head for all languages, instead of one for each
     config.adapters.alone = False  # only adapters and heads learn (MMS's second stage), all else stands still
+    config.labels = ConfigDict({"romanized": False})  # all languages in the letters a to z, with one head
     config.scoring = ConfigDict({"normalization": "mms"})  # or "whisper": of transcripts before they are compared
     config.optimizer = ConfigDict({"learning_rate": 1e-4, "eps": 1e-8})
     config.input = ConfigDict({"beta_corpus": 0.0, "beta_language": 0.3})

@@ -19,7 +19,11 @@ from mms_jax.text.vocabulary import AnyVocabulary, spell
 
 
 def make_evaluation(
-    model: FunctionalModel, vocabulary: AnyVocabulary, gathered: jax.sharding.Sharding, normalization: str
+    model: FunctionalModel,
+    vocabulary: AnyVocabulary,
+    gathered: jax.sharding.Sharding,
+    normalization: str,
+    spelling: Callable[[str, str], str] | None = None,
 ) -> Evaluation:
     """A function that transcribes corpora greedily and compares the output with their transcripts.
 
@@ -28,6 +32,7 @@ def make_evaluation(
       vocabulary: its symbols and languages.
       gathered: the sharding of results that are fetched: every process sees all rows.
       normalization: see `scores.normalized`.
+      spelling: (text, language) -> the text in the model's letters; None where transcripts are in them.
 
     Returns:
       (params, data) -> the result of `error_rates`, and "undecodable", the number of utterances whose recording cannot
@@ -39,6 +44,8 @@ def make_evaluation(
         transcripts = transcribe_batches(vocabulary, predict, params, data.batches())
         items = sorted(transcripts)
         texts, languages = data.references(items)
+        if spelling is not None:
+            texts = [spelling(text, language) for text, language in zip(texts, languages)]
         heard = [transcripts[item] for item in items]
         texts, heard = (normalized(each, languages, normalization) for each in (texts, heard))
         result = error_rates(texts, heard, languages)

@@ -29,9 +29,12 @@ from mms_jax.tasks.backbone import check_backbone, fine_tuned_geometry, frozen_p
 from mms_jax.tasks.base import CarriedOver, Evaluation, Task, Updated
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.weighted import Loss, Weighted
+from mms_jax.text.roman_labels import RomanLabels, is_romanized, roman_text
 from mms_jax.text.vocabulary import AnyVocabulary, Vocabulary, VocabularyBank, vocabulary_from_json
 
 Array = jax.Array
+
+LONGEST_LETTER = 8  # letters that a character is romanized to, at most: room for the labels of any corpus
 
 
 def _converted(state: nnx.State, dtype: jnp.dtype) -> nnx.State:
@@ -71,18 +74,22 @@ class AsrTask(Task):
     format_result = staticmethod(scores.format_table)
     write_result = staticmethod(metrics.write_result)
 
-    def __init__(self, config: ConfigDict, model: Wav2Vec2Config, vocabulary: AnyVocabulary):
+    def __init__(
+        self, config: ConfigDict, model: Wav2Vec2Config, vocabulary: AnyVocabulary, labels: RomanLabels | None = None
+    ):
         """Stores the settings of the loss.
 
         Args:
           config: the experiment.
           model: the geometry.
           vocabulary: symbols and languages.
+          labels: of romanized transcripts; None where they stay in their scripts.
         """
         self.model, self.vocabulary = model, vocabulary
         self.dtype = compute_dtype(config.compute_dtype)
         self.masking = Masking(**config.masking)
-        self.needs = DataNeeds(tokenizer=vocabulary, waveform_epsilon=model.waveform_epsilon)
+        self.romanized = labels is not None
+        self.needs = DataNeeds(tokenizer=labels or vocabulary, waveform_epsilon=model.waveform_epsilon)
         self.adapters_alone = config.adapters.alone
         self.normalization = config.scoring.normalization
         self.frozen = () if self.adapters_alone else frozen_parts(config, model)
@@ -96,6 +103,10 @@ class AsrTask(Task):
             if adapters[name] and not adapters.width:
                 raise ConfigError(f"config.adapters.{name} needs adapters: set config.adapters.width=16, as MMS does")
         scores.normalized([], [], config.scoring.normalization)
+        if adapters.width and config.labels.romanized:
+            raise ConfigError(
+                "config.labels.romanized makes one language of all; it takes no adapters: set config.adapters.width=0"
+            )
         if adapters.alone and not config.init_from:
             raise ConfigError("config.adapters.alone needs a trained model to adapt: name it with config.init_from")
         if adapters.alone and config.optimizer.average:
@@ -106,6 +117,9 @@ class AsrTask(Task):
         """See Task. The vocabulary is that of the corpora's transcripts; each language has its own where it has a head."""
         model = fine_tuned_geometry(config)
         alphabets, adapters = corpus_alphabets(corpora), config.adapters
+        if config.labels.romanized:
+            labels = RomanLabels.from_alphabets(alphabets)
+            return cls(config, model, labels.vocabulary, labels)
         if not adapters.width:
             return cls(config, model, Vocabulary.from_alphabets(alphabets))
         model = dataclasses.replace(
@@ -118,7 +132,10 @@ class AsrTask(Task):
     def from_description(cls, config: ConfigDict, description: Description) -> "AsrTask":
         """See Task."""
         model = Wav2Vec2Config.from_json(description["model"])
-        return cls(config, model, vocabulary_from_json(description["vocabulary"]))
+        vocabulary = vocabulary_from_json(description["vocabulary"])
+        if isinstance(vocabulary, VocabularyBank) and is_romanized(vocabulary):
+            return cls(config, model, vocabulary, RomanLabels(vocabulary, LONGEST_LETTER))
+        return cls(config, model, vocabulary)
 
     def build(self, key: Array) -> Wav2Vec2ForCTC:
         """See Task."""
@@ -200,7 +217,8 @@ class AsrTask(Task):
 
     def make_evaluation(self, model: FunctionalModel, gathered: jax.sharding.Sharding) -> Evaluation:
         """See Task: error rates of greedy transcripts, see `scores.error_rates`, and "undecodable" utterances."""
-        return metrics.make_evaluation(model, self.vocabulary, gathered, self.normalization)
+        spelling = roman_text if self.romanized else None
+        return metrics.make_evaluation(model, self.vocabulary, gathered, self.normalization, spelling)
 
     def carry_over(self, params: Params, stored: StoredModel) -> CarriedOver:
         """See Task. Head and adapters of a recognizer are rearranged for this vocabulary and these languages."""
