@@ -19,7 +19,17 @@ import pathlib
 import time
 from types import ModuleType
 
-from benchmarks.paper import identification, label_minutes, language_model, languages, quality, second_round
+from benchmarks.paper import (
+    adaptation,
+    identification,
+    label_minutes,
+    language_model,
+    languages,
+    quality,
+    reranking,
+    second_round,
+    zero_shot,
+)
 from benchmarks.paper.study import Budget, Comparison, Results, Study
 from mms_jax.command import leave, run_command
 from mms_jax.errors import InputError
@@ -33,6 +43,9 @@ SECTIONS: dict[str, ModuleType] = {
     "second_round": second_round,
     "quality": quality,
     "identification": identification,
+    "adaptation": adaptation,
+    "reranking": reranking,
+    "zero_shot": zero_shot,
 }
 
 

@@ -46,7 +46,7 @@ GOAL_MINUTES, GOAL = 15, -0.25  # change of the CER
 
 def run(study: Study) -> Results:
     """CER by start, minutes of labels, and seed; of fine-tuning and of probes."""
-    _prepare(study)
+    prepare(study)
     budget = study.budget
     results: Results = {
         "minutes": list(budget.minutes),
@@ -74,7 +74,7 @@ def encoder(study: Study, name: str) -> dict[str, float]:
     return study.evaluated(name, ENCODERS[name], *steps_arguments(study.budget.pretraining))
 
 
-def _prepare(study: Study) -> None:
+def prepare(study: Study) -> None:
     """The corpus audio_folder/labels, in splits of nested sizes.
 
     Raises:

@@ -9,13 +9,24 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks.paper import identification, label_minutes, language_model, languages, quality, second_round
+from benchmarks.paper import (
+    adaptation,
+    identification,
+    label_minutes,
+    language_model,
+    languages,
+    quality,
+    reranking,
+    second_round,
+    zero_shot,
+)
 from benchmarks.paper.__main__ import SECTIONS, write_summary
 from benchmarks.paper.study import Budget, Study, is_lower
 from input_pipeline.corpora.audio_folder import Row
 from mms_jax.decoding.beam import BeamDecoder, BeamSettings
 from mms_jax.errors import CorpusError, InputError
 from mms_jax.files import write_json
+from mms_jax.reranking.weights import Weights
 
 SCORES = {"accuracy": 0.12, "chance": 0.04, "cross_entropy": 3.7}
 
@@ -46,6 +57,22 @@ def results_of(section, effect):
             for slope in (effect, 0)
         )
         return {"alone": dense["4"], "joint": dense, "adapters": adapted}
+    if section is adaptation:
+        by_minutes = {minutes: dict.fromkeys("01", good) for minutes in ("5", "15")}
+        return {"adapter": by_minutes, "all": by_minutes, "before": dict.fromkeys("01", bad)}
+    if section is reranking:
+        ways = dict(zip(reranking.WAYS, ({"accuracy": 1 - value, "cer": value} for value in (bad, good, 0.1))))
+        return {"weights": vars(Weights()), "ways": ways, "recordings": 100}
+    if section is zero_shot:
+        row = {
+            "wer": good,
+            "chance": 0.45 if not effect else bad,
+            "cer": 0.3,
+            "greedy_cer": 0.5,
+            "words": 90,
+            "word_score": 0,
+        }
+        return {"nld": row, "bul": row}
     if section is identification:
         seeds = "01" if effect else "0"
         fall = {"10": 0.0, "20": 0.0, "40": 0.01 if effect > 0 else 0.1}
