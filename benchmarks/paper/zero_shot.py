@@ -1,10 +1,11 @@
 """Claim: a recognizer of romanized text reads languages that it has never learned, given a list of their words.
 
-One recognizer learns 32 languages of synthetic names in romanized letters, and reads two others of these, and natural Dutch by
-one reader, with the words of their transcripts. Chance is the word error rate of the same answers in another order.
+One recognizer learns 32 languages of synthetic names in romanized letters, and reads two others of these, and natural Dutch
+by one reader, with the words of their transcripts. Chance is the word error rate of the same answers in another order.
 """
 
 import pathlib
+from collections.abc import Sequence
 
 import jiwer
 import matplotlib.pyplot as plt
@@ -117,7 +118,7 @@ def compare(results: Results) -> Comparison:
 def plot(results: Results, path: pathlib.Path) -> None:
     """Word error rates beside chance."""
     figure, axis = plt.subplots(figsize=(7, 4), constrained_layout=True)
-    bars = {
+    bars: dict[str, Sequence[float]] = {
         name: [row[key] for row in results.values()] for name, key in (("with word list", "wer"), ("chance", "chance"))
     }
     draw_bars(axis, bars, list(results))
