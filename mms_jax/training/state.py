@@ -1,6 +1,8 @@
 """The state of a run: everything that changes from step to step; made, restored, and placed on the mesh."""
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ from ml_collections import ConfigDict
 
 from mms_jax import sharding
 from mms_jax.checkpoint import Checkpoints
+from mms_jax.errors import TrainingError
 from mms_jax.models.description import Description
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.optimizers import Averaged
@@ -52,6 +55,7 @@ def starting_state(
     origin = "fresh start" if state is None else f"resuming at step {int(state.step)}"
     started_from = None
     if state is not None:
+        _check_same_labels(task.describe(), checkpoints.description())
         started_from = checkpoints.description().get("history", {}).get("started_from")
     else:
         state = initial_state(task, model, optimizer, abstract, config.seed)
@@ -64,6 +68,40 @@ def starting_state(
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     logging.info("%s parameters; %s", f"{parameters:,}", origin)
     return state, started_from
+
+
+def _check_same_labels(now: Description, stored: Mapping[str, Any]) -> None:
+    """Raises TrainingError where the numbers of symbols, languages or speakers mean something else than they did.
+
+    Shapes do not tell: another alphabet may have as many letters, and banks hold languages by position.
+    """
+    for name in ("vocabulary", "languages", "text", "speakers"):
+        before, after = (_plain(fields.get(name)) for fields in (stored, now))
+        if before is not None and before != after:
+            raise TrainingError(
+                f"the {name} of the corpora is no longer that of the checkpoint ({_difference(before, after)}): the corpora "
+                "were prepared anew; restore them, or start a new --workdir with config.init_from"
+            )
+
+
+def _plain(value: Any) -> Any:
+    """A part of a description as JSON has it; version 0.1 stored alphabets as an object."""
+    value = json.loads(json.dumps(value))
+    if isinstance(value, dict) and isinstance(value.get("alphabets"), dict):
+        value["alphabets"] = [[language, letters] for language, letters in sorted(value["alphabets"].items())]
+    return value
+
+
+def _difference(before: Any, after: Any) -> str:
+    """The first parts in which two descriptions differ, shortened."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        name = next((name for name in sorted(before | after) if before.get(name) != after.get(name)), "")
+        return f"{name}: {_difference(before.get(name), after.get(name))}"
+    if isinstance(before, list) and isinstance(after, list):
+        pairs = zip([*before, None], [*after, None])
+        one, other = next((pair for pair in pairs if pair[0] != pair[1]), (before, after))
+        return f"{one!r} there, {other!r} now"[:300]
+    return f"{before!r} there, {after!r} now"[:300]
 
 
 def abstract_state(

@@ -10,7 +10,7 @@ import pytest
 
 from mms_jax.checkpoint import load_model
 from mms_jax.config import default_config
-from mms_jax.errors import ConfigError
+from mms_jax.errors import ConfigError, TrainingError
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.banks import batch_languages, language_axis, only_banks, put_rows, take_rows
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
@@ -20,7 +20,7 @@ from mms_jax.tasks.asr.task import AsrTask
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.text.vocabulary import Vocabulary, VocabularyBank
 from mms_jax.train import train
-from tests.conftest import MINIATURE, tone_experiment
+from tests.conftest import MINIATURE, prepare_folder, tone_experiment
 from tests.tasks.test_parts import speech_batch
 
 LANGUAGES = ("eng", "fra", "hin", "swh", "tur")
@@ -229,6 +229,23 @@ def test_a_bank_keeps_the_order_of_its_languages_through_a_checkpoint(tone_data,
     save_model(tmp_path / "turned", dataclasses.replace(turned, step=1))
     again = load_model(tmp_path / "turned")
     assert [pair[0] for pair in again.description["vocabulary"]["alphabets"]] == ["swh", "eng"]
+
+
+def test_a_run_whose_corpora_now_mean_something_else_is_not_resumed(tone_table, tmp_path):
+    """As many languages and letters, in another order or of another alphabet: no shape tells."""
+    table = tone_table.with_name("other_letters.tsv")
+    for text, data in ((tone_table.read_text(), "one"), (tone_table.read_text().replace("\teng\t", "\tyor\t"), "two")):
+        table.write_text(text)
+        prepare_folder("tones", table, tmp_path / data)
+    config = tone_experiment(tmp_path / "one")
+    config.adapters.width = 2
+    config.total_steps = 1
+    train(config, str(tmp_path / "run"))
+    config.input.data_dir, config.total_steps = str(tmp_path / "two"), 1
+    with pytest.raises(
+        TrainingError, match=r"the vocabulary of the corpora is no longer that of the checkpoint \(tables: "
+    ):
+        train(config, str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize(
