@@ -63,7 +63,9 @@ def on_one_device(tone_data):
 
 
 def experiment(tone_data, task):
-    config = tone_experiment(tone_data, task)
+    config = tone_experiment(tone_data, task.removesuffix(" with adapters"))
+    if task.endswith("adapters"):
+        config.adapters.width = 3
     config.model.activation_dropout = 0.1
     config.model.layerdrop = 0.2
     return config
@@ -92,6 +94,17 @@ def test_step_is_the_same_on_any_mesh(tone_data, on_one_device, task, layout):
     if layout == "tensor":
         assert kernel.spec == jax.P(None, "fsdp", "tensor"), "born sharded"
         assert placed["backbone"]["feature_norm"]["scale"].is_fully_replicated
+
+
+@pytest.mark.parametrize("task", ["asr with adapters", "lid"])
+def test_banks_and_identifiers_have_the_same_step_on_the_fullest_mesh(tone_data, on_one_device, task):
+    many, placed = one_step(experiment(tone_data, task), "tensor")
+    assert_same_step(many, on_one_device(task))
+    if task == "lid":
+        assert placed["classifier"]["kernel"].spec == jax.P(None, "tensor")
+    else:
+        assert placed["heads"]["kernel"].spec[0] == "fsdp", "by language"
+        assert placed["backbone"]["encoder"]["layers"]["adapters"]["down"].spec[1] == "fsdp"
 
 
 def test_step_is_the_same_on_an_explicit_mesh(tone_data, on_one_device):
