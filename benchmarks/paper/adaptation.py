@@ -24,7 +24,7 @@ CODE = "qaa"  # a code of its own: the labels may be in a language that the reco
 
 
 def run(study: Study) -> Results:
-    """Test CER by what learns, minutes of labels, and seed; and before, read as the language that fits best."""
+    """Test CER by what learns, minutes of labels, and seed; and before, read as the one of four languages that fits best."""
     label_minutes.encoder(study, study.budget.encoders[0])
     label_minutes.prepare(study)
     for language in READ:
@@ -56,7 +56,7 @@ class _Adaptation:
             study.command(
                 name, "mms_jax.cli", "adapt", "--model", model, "--lang", CODE, "--data", str(self._table()), "--out",
                 str(study.folder / name), "--train", self._kind, "--updates", str(study.budget.updates), "--seed",
-                str(self._seed), "--batch-seconds", "12", "--keep", "swh",
+                str(self._seed), "--batch-seconds", "12", "--keep", ",".join(languages.SCORED),
             )  # fmt: skip
         scores = read_json(report, InputError)
         self._results[self._kind][str(self._minutes)][str(self._seed)] = scores["after"]["cer"]

@@ -1,6 +1,7 @@
 """Recognizers with one language more: the banks of a stored model, taken apart and put together."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -78,17 +79,31 @@ def starting_model(stored: StoredModel, language: str, start: str | None) -> Sto
       start: one of the model's languages, whose adapter and head are given the new one's name, so that the run takes
         them; None for an adapter that changes nothing, and for each symbol the first head that has it.
     """
-    if start is None or stored.description["kind"] == ENCODER:
+    if stored.description["kind"] == ENCODER:
         return stored
     vocabulary = vocabulary_from_json(stored.description["vocabulary"])
     assert isinstance(vocabulary, VocabularyBank)
-    row = vocabulary.languages.index(start)
     others = {name: table for name, table in vocabulary.tables.items() if name not in (start, language)}
-    rows = [row, *(vocabulary.languages.index(name) for name in others)]
-    renamed = VocabularyBank({language: vocabulary.tables[start], **others})
+    first = {} if start is None else {language: vocabulary.tables[start]}
+    rows = [vocabulary.languages.index(name) for name in (*([] if start is None else [start]), *others)]
+    if not rows:  # the one language is trained anew: nothing of it is taken
+        return dataclasses.replace(stored, description=_as_encoder(stored.description), params=_backbone(stored.params))
+    renamed = VocabularyBank({**first, **others})
     params = _rows_of(stored.params, rows)
     config = dataclasses.replace(Wav2Vec2Config.from_json(stored.description["model"]), adapter_languages=len(rows))
     return _replaced(stored, params, config, renamed)
+
+
+def _as_encoder(description: Description) -> Description:
+    model = {**description["model"], "adapter_width": 0, "adapter_languages": 0, "shared_head": False}
+    return {"kind": ENCODER, "model": model}
+
+
+def _backbone(params: Params) -> Params:
+    """The backbone alone, without adapters."""
+    encoder = params["backbone"]["encoder"]
+    layers = {name: value for name, value in encoder["layers"].items() if name != ADAPTERS}
+    return {"backbone": {**params["backbone"], "encoder": {**encoder, "layers": layers}}}
 
 
 def _rows_of(params: Params, rows: list[int]) -> Params:
@@ -121,8 +136,12 @@ def with_language(stored: StoredModel, language: str, trained: StoredModel) -> S
     config = dataclasses.replace(
         Wav2Vec2Config.from_json(stored.description["model"]), adapter_languages=len(joined.languages)
     )
-    history = {"history": trained.description["history"]} if "history" in trained.description else {}
-    changed = dataclasses.replace(stored, description=cast(Description, {**stored.description, **history}))
+    # Scores of the old model are not those of the new one.
+    plain = {
+        name: value for name, value in stored.description.items() if name not in ("chosen", "evaluation", "history")
+    }
+    origin = {name: trained.description[name] for name in ("history", "chosen") if name in trained.description}
+    changed = dataclasses.replace(stored, description=cast(Description, {**plain, **origin}))
     return _replaced(changed, _with_adapters({**params, HEADS: heads}, adapters), config, joined)
 
 
@@ -141,11 +160,14 @@ def check_kind(stored: StoredModel, name: str) -> None:
         raise CheckpointError(f"{name} is a model of kind {kind!r}; adapt a recognizer or a pretrained encoder")
 
 
-def check_new(stored: StoredModel, language: str, *, replace: bool) -> None:
-    """Raises LanguageError where the model has the language already, and it is not to be replaced."""
-    if stored.description["kind"] != RECOGNIZER:
-        return
-    known = vocabulary_from_json(stored.description["vocabulary"]).languages
+def check_new(known: Sequence[str], language: str, *, replace: bool) -> None:
+    """Raises LanguageError where the model has the language already, and it is not to be replaced.
+
+    Args:
+      known: all languages of the model, whichever are loaded.
+      language: the new one.
+      replace: whether it may be one of them.
+    """
     if language in known and not replace:
         raise LanguageError(
             f"the model reads {language} already; give --replace to train this language anew, or another code, such as "
@@ -156,7 +178,7 @@ def check_new(stored: StoredModel, language: str, *, replace: bool) -> None:
 
 
 def in_float32(params: Params) -> Params:
-    """The parameters as NumPy arrays of float32, as they are stored."""
+    """The parameters as NumPy arrays of float32, as they are stored; none of them is left on a device."""
     if isinstance(params, dict):
         return {name: in_float32(value) for name, value in params.items()}
     return np.asarray(params, np.float32)

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 
 from absl import logging
@@ -16,6 +17,9 @@ from mms_jax.files import write_text
 from mms_jax.text.normalize import has_digits, normalize
 
 HELD_OUT = 0.1  # share of the recordings of the validation split, and of the test split
+OWN_FILES = frozenset({"data", "table.tsv"})  # in the folder of the results
+MOST_DIGITS = 0.05  # share of the texts
+MOST_BAD = 0.1  # share of the recordings of a split that may be unreadable
 LEAST = 10  # recordings; with fewer there is nothing to choose by
 LEAST_SPEAKERS = 5  # to hold out whole speakers
 RARE = 5  # a symbol that occurs less often is hardly learned
@@ -60,8 +64,7 @@ def open_speech(source: str, language: str, folder: pathlib.Path, data_dir: str)
     path = pathlib.Path(source).expanduser()
     if path.exists():
         name, data_dir = f"audio_folder/{NAME}", str(folder / "data")
-        if not (folder / "data" / name).exists():
-            _prepare(_rows(path, language), folder)
+        _prepare(_readable(_rows(path, language), source, language), folder)
     else:
         name = source.partition(":")[0]
     splits = open_splits(name, data_dir)
@@ -157,22 +160,56 @@ def with_splits(rows: Sequence[Row], held_out: Sequence[str] = ("validation", "t
     return [dataclasses.replace(row, split=split_of.get(group_of(row), "train")) for row in rows]
 
 
-def _prepare(rows: Sequence[Row], folder: pathlib.Path) -> None:
-    """Writes the table with its splits, and prepares the corpus from it."""
-    if len(rows) < LEAST:
-        raise CorpusError(
-            f"{len(rows)} recordings: adapting needs {LEAST} or more; an hour, cut into sentences, is good"
+def _readable(rows: Sequence[Row], source: str, language: str) -> list[Row]:
+    """The rows that can be learned from.
+
+    Raises:
+      LanguageError: recordings in another language. CorpusError: too few, or digits in more than a twentieth of the texts.
+    """
+    if strange := sorted({row.language for row in rows} - {language}):
+        raise LanguageError(
+            f"--data {source} is in {', '.join(strange)}, and --lang is {language}; give a table of one language, without a "
+            "column language or with this one in it"
         )
+    digits = [row for row in rows if has_digits(normalize(row.text, row.language))]
+    if len(digits) > MOST_DIGITS * len(rows):
+        raise CorpusError(
+            f"--data {source}: {len(digits)} of {len(rows)} texts have digits, as {digits[0].text!r}; spell them as they "
+            "are read"
+        )
+    if digits:
+        logging.warning("%d texts have digits and are left out, as %r", len(digits), digits[0].text)
+    kept = [row for row in rows if row not in digits]
+    if len(kept) < LEAST:
+        raise CorpusError(
+            f"--data {source}: {len(kept)} recordings; adapting needs {LEAST} or more. An hour, cut into sentences, is good"
+        )
+    return kept
+
+
+def _prepare(rows: Sequence[Row], folder: pathlib.Path) -> None:
+    """Writes the table with its splits, and prepares the corpus from it, unless both are there and complete."""
     lines = ["path\ttext\tlanguage\tspeaker\tsplit\tid"]
     for row in rows:
         fields = (os.path.abspath(row.path), row.text, row.language, row.speaker, row.split, row.identity)
         lines.append("\t".join(" ".join(field.split()) for field in fields))
+    table, text = folder / TABLE, "\n".join(lines) + "\n"
+    complete = any((folder / "data" / "audio_folder" / NAME).glob("*/dataset_info.json"))
+    if complete and table.exists() and table.read_text(encoding="utf-8") == text:
+        return
+    shutil.rmtree(
+        folder / "data", ignore_errors=True
+    )  # of an interrupted preparation, or of another state of the table
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / TABLE, "\n".join(lines) + "\n")
-    AudioFolder(
-        name=NAME, table=str(folder / TABLE), language=None, max_bad_share=0.05, data_dir=str(folder / "data"),
+    write_text(table, text)
+    builder = AudioFolder(
+        name=NAME, table=str(table), language=None, max_bad_share=MOST_BAD, data_dir=str(folder / "data"),
         file_format="array_record",
-    ).download_and_prepare()  # fmt: skip
+    )  # fmt: skip
+    try:
+        builder.download_and_prepare()
+    except CorpusError as error:
+        raise CorpusError("too many recordings cannot be read (named above); repair them, or take them out") from error
 
 
 def count_symbols(corpus: Corpus) -> collections.Counter[str]:

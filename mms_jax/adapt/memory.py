@@ -19,13 +19,13 @@ from mms_jax.training.state import abstract_state
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Sizes in bytes, over all devices.
+    """Sizes in bytes.
 
     Attributes:
-      weights: of the parameters that stand still.
+      weights: of the parameters that stand still, over all devices.
       trained: number of parameters that learn.
-      state: of these, their moments, and the step.
-      batch: of everything else at the peak of a step: activations, gradients, the batch.
+      state: of these, their moments, and the step, over all devices.
+      batch: of everything else at the peak of a step on one device: activations, gradients, the batch.
     """
 
     weights: int

@@ -13,19 +13,19 @@ from ml_collections import ConfigDict
 
 from mms_jax.adapt import banks, data, scores
 from mms_jax.adapt.memory import format_memory, step_memory
+from mms_jax.adapt.source import AUTO, FRESH, find_source
+from mms_jax.checkpoint import FOLDER as CHECKPOINTS
 from mms_jax.checkpoint import StoredModel, load_model, save_model
 from mms_jax.config import default_config
 from mms_jax.errors import InputError
-from mms_jax.files import read_json, write_json
-from mms_jax.inference.find import find_model
+from mms_jax.files import read_json, whole_folder, write_json
 from mms_jax.inference.load import load
-from mms_jax.interop import hub, huggingface
+from mms_jax.interop import huggingface
 from mms_jax.models.description import ENCODER
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.text.languages import check_code, find_language
+from mms_jax.text.languages import check_code
 from mms_jax.train import train
 
-AUTO, FRESH = "auto", "fresh"
 ADAPTER, ALL = "adapter", "all"
 SETTINGS, REPORT = "adapt.json", "report.json"
 TRIED = 12  # languages of which the best reader of the new one is sought
@@ -45,9 +45,10 @@ class Settings:
       language: the new one, ISO 639-3, with an optional script or variant.
       data: see `mms_jax.adapt.data.open_speech`.
       data_dir: of prepared corpora.
-      start: AUTO for the language of the model that reads the new one best, FRESH, or a language of the model.
+      start: AUTO for the one of up to twelve loaded languages that reads the new one best, FRESH, or a language of the
+        model.
       train: ADAPTER for adapter and head alone; ALL for every weight; "" for ADAPTER of a recognizer, ALL of an encoder.
-      keep: languages of the model that the result keeps; None for all, of a repository for the one to start from.
+      keep: languages of the model that the result keeps; None for all, of a repository for those it may start from.
       replace: whether the language may be one that the model has.
       width: of the adapters, where the model has none.
       updates, learning_rate, batch_seconds, dtype, seed: of the run.
@@ -72,8 +73,9 @@ class Settings:
 def adapt(settings: Settings, folder: pathlib.Path, say: Say = print) -> dict[str, Any]:
     """Adds a language to a model.
 
-    FOLDER then holds the model with its languages and the new one (load FOLDER), adapter.LANG.safetensors and vocab.json for
-    transformers (FOLDER/huggingface), and report.json.
+    FOLDER then holds the model (load FOLDER): with its languages and the new one, or with the new one alone where all
+    weights learned. FOLDER/huggingface has adapter.LANG.safetensors and vocab.json for transformers, or the whole model
+    where all weights learned; report.json the error rates.
 
     Args:
       settings: see Settings.
@@ -81,35 +83,30 @@ def adapt(settings: Settings, folder: pathlib.Path, say: Say = print) -> dict[st
       say: prints a line.
 
     Returns:
-      The report: error rates before and after, the start, the symbols.
+      The report: error rates before and after, the start, the part that learned.
 
     Raises:
       LanguageError: no language code, a language that the model has, or a start that it lacks. CorpusError: see
-        `open_speech`. CheckpointError, ConversionError: see `mms_jax.load`. InputError: a folder of another adaptation.
+        `open_speech`. CheckpointError, ConversionError: see `mms_jax.load`. InputError: impossible settings, or a folder of
+        another adaptation.
     """
-    check_code(settings.language)
-    _claim(folder, settings)
+    _check_settings(settings)
+    _check_folder(folder, settings)
     if (folder / REPORT).exists():
         report = read_json(folder / REPORT, InputError)
         say(format_report(report))
         return report
-    stored = _find(settings)
-    banks.check_kind(stored, settings.model)
-    banks.check_new(stored, settings.language, replace=settings.replace)
+    source = find_source(settings.model, settings.language, settings.start, settings.keep)
+    banks.check_new(source.known, settings.language, replace=settings.replace)
+    stored, trained_part = source.stored, _trained_part(settings, source.stored, say)
     speech = data.open_speech(settings.data, settings.language, folder, settings.data_dir)
-    _describe_data(speech, stored, say)
+    write_json(folder / SETTINGS, _plain(settings))
 
-    encoder = stored.description["kind"] == ENCODER
-    trained_part = settings.train or (ALL if encoder else ADAPTER)
-    if encoder and trained_part == ADAPTER:
-        say(
-            "warning: an encoder has learned no text: with --train adapter, its weights stand still, and the CER stays high"
-        )
-    if not encoder:
+    _describe_data(speech, stored, say)
+    if stored.description["kind"] != ENCODER:
         stored = banks.as_bank(stored, settings.width)
     start, before = _choose_start(stored, settings, speech, say)
-    if not (folder / "start").exists():
-        save_model(folder / "start", banks.starting_model(stored, settings.language, start))
+    _save_once(folder / "start", banks.starting_model(stored, settings.language, start), folder)
     config = run_config(settings, stored, speech, str(folder / "start"), trained_part)
     say(format_memory(step_memory(config)))
     logging.set_verbosity(logging.INFO)  # losses, and error rates on the validation split
@@ -119,9 +116,8 @@ def adapt(settings: Settings, folder: pathlib.Path, say: Say = print) -> dict[st
     best = load_model(f"{folder / 'run'}@best")
     whole = best if trained_part == ALL else banks.with_language(stored, settings.language, best)
     whole = dataclasses.replace(whole, step=best.step, params=banks.in_float32(whole.params))
-    if not (folder / "checkpoints").exists():
-        save_model(folder, whole)
-    huggingface.save_language(whole, settings.language, folder / "huggingface")
+    _save_once(folder, whole, folder)
+    _write_for_transformers(whole, settings.language, folder / "huggingface", trained_part, source.symbols)
     after = scores.score(load(whole, kind="recognizer"), settings.language, speech.scored)  # type: ignore[arg-type]
     report = {
         "language": settings.language,
@@ -139,10 +135,22 @@ def adapt(settings: Settings, folder: pathlib.Path, say: Say = print) -> dict[st
     return report
 
 
-def _claim(folder: pathlib.Path, settings: Settings) -> None:
-    """Makes the folder this adaptation's. Raises InputError where it is another's."""
-    now = json.loads(json.dumps(dataclasses.asdict(settings)))
-    path = folder / SETTINGS
+def _check_settings(settings: Settings) -> None:
+    check_code(settings.language)
+    for name in ("width", "updates", "learning_rate", "batch_seconds"):
+        if not getattr(settings, name) > 0:
+            raise InputError(f"--{name.replace('_', '-')} {getattr(settings, name)}: give a number above 0")
+    if settings.train == ALL and settings.keep is not None:
+        raise InputError("--keep: with --train all, the result reads the new language alone; leave one of them out")
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    return json.loads(json.dumps(dataclasses.asdict(settings)))
+
+
+def _check_folder(folder: pathlib.Path, settings: Settings) -> None:
+    """Raises InputError where the folder is another adaptation's, or somebody's."""
+    path, now = folder / SETTINGS, _plain(settings)
     if path.exists():
         stored = read_json(path, InputError)
         if changed := sorted(name for name in now if stored.get(name) != now[name]):
@@ -150,22 +158,48 @@ def _claim(folder: pathlib.Path, settings: Settings) -> None:
             raise InputError(
                 f"--out {folder} holds another adaptation ({told}); repeat its arguments, or choose a new folder"
             )
-        return
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    elif folder.is_file() or (folder.is_dir() and {child.name for child in folder.iterdir()} - data.OWN_FILES):
         raise InputError(f"--out {folder} holds something already; choose a new folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, now)
 
 
-def _find(settings: Settings) -> StoredModel:
-    """The model with the languages that are wanted of it."""
-    named = settings.start if settings.start not in (AUTO, FRESH) else None
-    wanted = list(settings.keep) if settings.keep is not None else None
-    if wanted is None and not pathlib.Path(settings.model).expanduser().exists() and hub.is_repository(settings.model):
-        wanted = [named or huggingface.ENGLISH]
-    if wanted is not None and named and named not in wanted:
-        wanted.append(named)
-    return find_model(settings.model, wanted)
+def _trained_part(settings: Settings, stored: StoredModel, say: Say) -> str:
+    """ADAPTER or ALL, with a remark on what that means for this model."""
+    encoder = stored.description["kind"] == ENCODER
+    part = settings.train or (ALL if encoder else ADAPTER)
+    if encoder and part == ADAPTER:
+        say(
+            "warning: an encoder has learned no text: with --train adapter, its weights stand still, and the CER stays high"
+        )
+    if not encoder and part == ALL:
+        say(
+            f"all weights learn: the result reads {settings.language} alone, and the model's other languages are left out"
+        )
+    return part
+
+
+def _save_once(target: pathlib.Path, stored: StoredModel, folder: pathlib.Path) -> None:
+    """Saves a model at TARGET unless it is there; it appears when it is complete."""
+    if (target / CHECKPOINTS).exists():
+        return
+    partial = folder / ".partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    save_model(partial, stored)
+    target.mkdir(exist_ok=True)
+    (partial / CHECKPOINTS).rename(target / CHECKPOINTS)
+    partial.rmdir()
+
+
+def _write_for_transformers(
+    whole: StoredModel, language: str, folder: pathlib.Path, trained_part: str, symbols: dict[str, dict[str, int]]
+) -> None:
+    """The files of the language; the whole model where no other has its backbone."""
+    if trained_part == ADAPTER:
+        huggingface.save_language(whole, language, folder, symbols)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    with whole_folder(folder) as empty:
+        huggingface.save_folder(whole, empty)
 
 
 def _describe_data(speech: data.Speech, stored: StoredModel, say: Say) -> None:
@@ -190,8 +224,6 @@ def _choose_start(
 ) -> tuple[str | None, dict[str, Any] | None]:
     """The language to start from, and the error rates with which the model reads the new one as that."""
     known = banks.languages_of(stored)
-    if settings.start not in (AUTO, FRESH):
-        find_language(settings.start, known)
     if not known:
         return None, None
     recognizer: Any = load(stored, kind="recognizer")
@@ -229,6 +261,7 @@ def run_config(
     config.input.bucket_seconds = (2.5, 4.0, 8.0, 12.0, 20.0, 30.0)
     config.input.min_seconds = 0.3
     config.input.batch_seconds = settings.batch_seconds
+    config.input.rows_multiple = jax.device_count()
     config.input.beta_corpus = config.input.beta_language = 1.0
     config.masking.time_minimum = 0
     config.masking.time_probability = 0.0

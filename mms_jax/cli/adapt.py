@@ -5,7 +5,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from mms_jax.adapt.run import ADAPTER, ALL, AUTO, FRESH, Settings, adapt
+from mms_jax.adapt.run import ADAPTER, ALL, Settings, adapt
+from mms_jax.adapt.source import AUTO, FRESH
 from mms_jax.cli.common import MODEL_HELP, split_languages
 
 _DEFAULTS = Settings(model="", language="", data="")
@@ -24,13 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", default=_DEFAULTS.data_dir, help="of prepared corpora (default: data)")
     parser.add_argument(
         "--start", default=AUTO,
-        help=f"language of the model to start from; {AUTO}: the one that reads the new one best; {FRESH} (default: {AUTO})",
+        help=f"language of the model to start from; {AUTO}: of up to twelve, the one that reads the new one best; {FRESH} "
+        f"(default: {AUTO})",
     )  # fmt: skip
     parser.add_argument(
         "--train", choices=(ADAPTER, ALL), default="",
         help=f"what learns (default: {ADAPTER} of a recognizer, {ALL} of an encoder)",
     )  # fmt: skip
-    parser.add_argument("--keep", metavar="L1,L2", help="languages of the model that the result keeps (default: all)")
+    parser.add_argument("--keep", metavar="L1,L2", help="languages of the model that the result keeps (default: all; "
+                        "of a repository, English and those with the new one's code)")  # fmt: skip
     parser.add_argument("--replace", action="store_true", help="trains a language anew that the model has")
     parser.add_argument("--width", type=int, default=_DEFAULTS.width, help="of new adapters (default: 16, as in MMS)")
     parser.add_argument("--updates", type=int, default=_DEFAULTS.updates, help="default: 2000, as in MMS")

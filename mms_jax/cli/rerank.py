@@ -48,6 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
             found = list(find_candidates(paths, choice, recognizer, aligner, progress))
         failed = _report_bad(found) or failed
         kept = [(row, own) for row, own in zip(rows, found) if not isinstance(own, AudioError)]
+        if not kept:
+            raise InputError(
+                f"{arguments.table if number == 0 else arguments.test}: none of its recordings can be used"
+            )
         spoken, candidates = [row.language for row, _ in kept], [own for _, own in kept]
         errors = [[_errors(row, one) for one in own] for row, own in kept]
         if number == 0:

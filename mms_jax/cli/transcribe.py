@@ -27,6 +27,7 @@ from mms_jax.errors import AudioError, InputError
 from mms_jax.inference.recognizer import Transcript
 from mms_jax.reranking.candidates import Candidate, Shortlist, find_candidates, shortlist
 from mms_jax.reranking.weights import Weights
+from mms_jax.text.language_list import spoken_language
 from mms_jax.text.languages import ANY_LANGUAGE, check_code
 
 SUBTITLES = ("srt", "vtt")
@@ -157,6 +158,11 @@ def _identified(arguments: argparse.Namespace, inputs: Sequence[AudioInput]) -> 
             aligner = load_recognizer(arguments.aligner) if arguments.aligner else None
             results = list(find_candidates(paths, choice, recognizer, aligner, progress))
         else:
+            if strange := [name for name in wanted or () if spoken_language(name) not in identifier.languages]:
+                raise InputError(
+                    f"--candidates {','.join(strange)}: the identifier does not know them; name others, or choose by "
+                    "transcripts too, with --weights"
+                )
             choice = Shortlist(identifier, tuple(wanted or identifier.languages), 1)
             results = list(choice.of_each(paths, progress))
     found = [None if isinstance(result, AudioError) else _chosen(result, weights) for result in results]

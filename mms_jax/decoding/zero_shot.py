@@ -3,12 +3,14 @@
 The search is flashlight-text's with a lexicon, as in MMS Zero-shot (Zhao et al. 2024, section 3).
 """
 
+import collections
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from mms_jax.decoding.timestamps import FRAME_SECONDS, Word
 from mms_jax.errors import LanguageModelError
@@ -18,6 +20,7 @@ from mms_jax.text.roman_labels import roman_word
 from mms_jax.text.vocabulary import SILENT_TOKENS, WORD_TOKEN
 
 _NEVER = -1e9  # the score of symbols without text
+_MOST_ALIKE = 6  # words of one romanized spelling that flashlight's lexicon holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +80,7 @@ class ZeroShotDecoder:
           LanguageModelError: a file that cannot be used, or flashlight-text is missing.
         """
         self._tokens = tuple(tokens)
-        self._words = read_words(settings.words, settings.language)
+        self._words = _readable(read_words(settings.words, settings.language), self._tokens, settings.words)
         self._names = list(self._words)
         try:
             self._search: Any = _lexicon_search(self._tokens, self._words, settings)
@@ -115,6 +118,22 @@ class ZeroShotDecoder:
         return " ".join(word.text for word in words), words
 
 
+def _readable(words: Mapping[str, str], tokens: Sequence[str], source: str) -> dict[str, str]:
+    """The words whose letters the recognizer has.
+
+    Raises:
+      LanguageModelError: a recognizer without word boundary, or no word is left.
+    """
+    if WORD_TOKEN not in tokens:
+        raise LanguageModelError("zero-shot recognition needs a recognizer with a word boundary, |; this one has none")
+    kept = {word: roman for word, roman in words.items() if set(roman) <= set(tokens)}
+    if not kept:
+        raise LanguageModelError(f"{source}: the recognizer lacks letters of every word")
+    if len(kept) < len(words):
+        logging.warning("%s: %d words have letters that the recognizer lacks", source, len(words) - len(kept))
+    return kept
+
+
 def _lexicon_search(tokens: Sequence[str], words: Mapping[str, str], settings: ZeroShotSettings) -> Any:
     from flashlight.lib.text.decoder import (
         CriterionType,
@@ -137,9 +156,19 @@ def _lexicon_search(tokens: Sequence[str], words: Mapping[str, str], settings: Z
         raise LanguageModelError(f"{settings.lm}: is no KenLM model that can be read") from error
     boundary = tokens.index(WORD_TOKEN)
     trie, start = Trie(len(tokens), boundary), lm.start(False)
-    for number, (_, roman) in enumerate(words.items()):
-        score = lm.score(start, number)[1]
-        trie.insert([tokens.index(letter) for letter in roman] + [boundary], number, score)
+    scored = [(lm.score(start, number)[1], number, roman) for number, roman in enumerate(words.values())]
+    alike: collections.Counter[str] = collections.Counter()
+    for score, number, roman in sorted(
+        scored, key=lambda entry: -entry[0]
+    ):  # the most probable of many that sound alike
+        alike[roman] += 1
+        if alike[roman] <= _MOST_ALIKE:
+            trie.insert([tokens.index(letter) for letter in roman] + [boundary], number, score)
+    if lost := sum(max(0, count - _MOST_ALIKE) for count in alike.values()):
+        logging.warning(
+            "%s: %d words are left out, since the search holds %d of one romanized spelling (most: %s)",
+            settings.words, lost, _MOST_ALIKE, max(alike, key=lambda roman: alike[roman]),
+        )  # fmt: skip
     trie.smear(SmearingMode.MAX)
     word_score = settings.word_score if settings.word_score is not None else (-0.18 if settings.lm else -3.5)
     weight = settings.lm_weight if settings.lm_weight is not None else 1.48

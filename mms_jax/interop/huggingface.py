@@ -546,17 +546,33 @@ def _save_recognizer(
     return fields | {"vocab_size": len(tokens)}
 
 
-def save_language(stored: StoredModel, language: str, folder: pathlib.Path) -> None:
+def save_language(stored: StoredModel, language: str, folder: pathlib.Path, others: Mapping[str, Any]) -> None:
     """Writes adapter.LANGUAGE.safetensors, and vocab.json with the symbols of all languages.
 
     In the folder of a model with the same backbone, transformers loads them with `load_adapter`.
+
+    Args:
+      stored: a recognizer with adapters.
+      language: one of its languages.
+      folder: made if it does not exist.
+      others: symbols with their numbers, by language, of languages that are not in `stored`, but in vocab.json.
     """
     config = Wav2Vec2Config.from_json(stored.description["model"])
     vocabulary = vocabulary_from_json(stored.description["vocabulary"])
     folder.mkdir(parents=True, exist_ok=True)
     entries = language_entries(config, vocabulary.languages.index(language), len(vocabulary.tokens_of(language)))
     save_safetensors(folder / f"adapter.{language}.safetensors", spread(stored.params, entries))
-    save_json(folder / "vocab.json", _numbered(vocabulary))
+    save_json(folder / "vocab.json", {**others, **_numbered(vocabulary)})
+
+
+def languages_of_folder(folder: pathlib.Path) -> dict[str, dict[str, int]]:
+    """The symbols of each language of a recognizer with adapters, whichever adapters are there; {} for other models."""
+    if not (folder / "vocab.json").is_file() or not read_json(folder / "config.json", ConversionError).get(
+        "adapter_attn_dim"
+    ):
+        return {}
+    tables = read_vocabularies(folder / "vocab.json")
+    return {language: {token: number for number, token in enumerate(tokens)} for language, tokens in tables.items()}
 
 
 def _numbered(vocabulary: AnyVocabulary) -> dict[str, dict[str, int]]:

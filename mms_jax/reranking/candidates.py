@@ -13,6 +13,7 @@ from mms_jax.errors import AlignmentError, AudioError, InputError
 from mms_jax.inference.identifier import Identification, Identifier
 from mms_jax.inference.recognizer import Recognizer, log_softmax
 from mms_jax.inference.windows import Progress
+from mms_jax.text.language_list import spoken_language
 from mms_jax.text.romanize import ROMAN, romanize
 from mms_jax.text.vocabulary import WORD_TOKEN, readable_symbols, spell
 
@@ -51,7 +52,11 @@ def shortlist(identifier: Identifier, known: Sequence[str], wanted: Sequence[str
     """
     if wanted is not None and (missing := [language for language in wanted if language not in known]):
         raise InputError(f"--candidates {','.join(missing)}: the recognizer does not read them")
-    possible = [language for language in (wanted or known) if wanted is not None or language in identifier.languages]
+    possible = [
+        language
+        for language in (wanted or known)
+        if wanted is not None or spoken_language(language) in identifier.languages
+    ]
     if not possible:
         raise InputError("identifier and recognizer have no language in common; name some with --candidates")
     return Shortlist(identifier, tuple(possible), top)
@@ -81,7 +86,7 @@ class Shortlist:
 
     def _best(self, found: Identification) -> list[tuple[str, float]]:
         heard = {language: float(np.log(max(probability, 1e-9))) for language, probability in found.languages}
-        scored = [(language, heard.get(language.split("-")[0], NEVER)) for language in self.possible]
+        scored = [(language, heard.get(spoken_language(language), NEVER)) for language in self.possible]
         return sorted(scored, key=lambda pair: -pair[1])[: self.top]
 
 

@@ -48,6 +48,8 @@ class Weights:
         fields = read_json(path, InputError)
         if not isinstance(fields, dict) or set(fields) != set(FEATURES):
             raise InputError(f"{path}: holds no weights of mms-jax rerank, which are {', '.join(FEATURES)}")
+        if not all(isinstance(value, int | float) for value in fields.values()):
+            raise InputError(f"{path}: a weight is no number")
         return cls(**{name: float(value) for name, value in fields.items()})
 
 
@@ -84,6 +86,7 @@ def tune_weights(
         right[row, : len(own)] = [one.language == spoken[row] for one in own]
         if errors is not None:
             cost[row, : len(own)] = errors[row]
+    drawn[:, ~np.any(features, axis=(0, 1))] = 0.0  # a feature that was not measured gets no weight
     best: tuple[float, float] | None = None
     chosen = drawn[0]
     for first in range(0, draws, _CHUNK):

@@ -149,6 +149,71 @@ def test_from_a_hugging_face_model_with_adapters(fixture_file, dutch, tmp_path):
         np.testing.assert_allclose(theirs, ours, atol=1e-5)
     files = sorted(path.name for path in (tmp_path / "out" / "huggingface").iterdir())
     assert files == ["adapter.nld.safetensors", "vocab.json"]
+    tables = json.loads((tmp_path / "out" / "huggingface" / "vocab.json").read_text())
+    assert sorted(tables) == ["eng", "hin", "nld", "swh"], "copied beside the model, no language is lost"
+    with pytest.raises(LanguageError, match="reads swh already"):
+        adapt(settings(model, dutch, keep=("hin",), language="swh"), tmp_path / "other")
+
+
+def test_where_all_weights_learn_the_other_languages_are_left_out_and_this_is_said(dense, dutch, tmp_path):
+    printed = []
+    adapt(settings(dense, dutch, train="all", updates=2), tmp_path / "out", printed.append)
+    assert mms_jax.load(tmp_path / "out").languages == ("nld",)
+    assert "the result reads nld alone" in "\n".join(printed)
+    assert mms_jax.load(tmp_path / "out" / "huggingface").languages == ("nld",), "a whole model"
+
+
+def test_mistakes_are_mended_in_the_same_folder(dense, dutch, tmp_path):
+    """What was wrong is not remembered: a start, digits in the table, an interrupted preparation."""
+    out, table = tmp_path / "out", tmp_path / "table.tsv"
+    with pytest.raises(LanguageError, match="no language 'fra'"):
+        adapt(settings(dense, dutch, start="fra"), out)
+    good = dutch.read_text()
+    table.write_text("\n".join(f"{line} 7" if line.endswith("b") else line for line in good.splitlines()) + "\n")
+    with pytest.raises(CorpusError, match="texts have digits, as"):
+        adapt(settings(dense, table), out)
+    table.write_text(good)
+    (out / "data" / "audio_folder" / "mine" / "1.0.0").mkdir(parents=True)
+    report = adapt(settings(dense, table, updates=1), out, lambda line: None)
+    assert report["after"]["utterances"] == 4
+
+
+def test_an_interrupted_save_is_repeated(dense, dutch, tmp_path, monkeypatch):
+    out, saved = tmp_path / "out", []
+
+    def interrupted(folder, stored):
+        saved.append(folder)
+        (folder / "checkpoints").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "save_model", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        adapt(settings(dense, dutch, updates=1), out, lambda line: None)
+    monkeypatch.undo()
+    adapt(settings(dense, dutch, updates=1), out, lambda line: None)
+    assert mms_jax.load(out).languages == ("eng", "swh", "nld") and len(saved) == 1
+
+
+def test_a_fresh_start_takes_nothing_of_the_language_that_is_replaced(fixture_file):
+    stored = find_model(fixture_file("huggingface") / "ctc", ["swh", "hin"])
+    start = banks.starting_model(stored, "swh", None)
+    assert banks.languages_of(start) == ("hin",)
+    alone = banks.starting_model(find_model(fixture_file("huggingface") / "ctc", ["swh"]), "swh", None)
+    assert alone.description["kind"] == "encoder" and "adapters" not in alone.params["backbone"]["encoder"]["layers"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": -1}, "--width -1: give a number above 0"),
+        ({"updates": 0}, "--updates 0: give"),
+        ({"learning_rate": float("nan")}, "--learning-rate nan: give"),
+        ({"train": "all", "keep": ("eng",)}, "--keep: with --train all"),
+    ],
+)
+def test_impossible_settings_are_refused(dense, dutch, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        adapt(settings(dense, dutch, **changes), tmp_path / "out")
 
 
 def test_an_encoder_learns_as_a_whole(encoder, dutch, tmp_path):
@@ -177,7 +242,7 @@ def test_a_language_that_exists_is_replaced_only_when_asked(dense, tone_table, t
         ({"data": "nowhere.tsv"}, CorpusError, "no such table or folder"),
         ({"model": "lid"}, CheckpointError, "is a model of kind 'identifier'; adapt a recognizer"),
         ({"language": "deu-x", "data": "foreign"}, LanguageError, "is in nld, and --lang is deu-x"),
-        ({"data": "few"}, CorpusError, "3 recordings: adapting needs 10 or more"),
+        ({"data": "few"}, CorpusError, "3 recordings; adapting needs 10 or more"),
     ],
 )
 def test_bad_input_is_named(dense, dutch, fixture_file, tmp_path, changes, error, message):

@@ -77,6 +77,26 @@ def test_a_language_model_decides_between_words_that_sound_alike(tmp_path):
         ZeroShotDecoder(TOKENS, ZeroShotSettings(str(path), "rus", lm=str(tmp_path / "bad.arpa")))
 
 
+def test_of_many_words_that_sound_alike_the_most_probable_are_found(tmp_path):
+    """flashlight's lexicon holds six words of one spelling: with a language model, those that it prefers."""
+    path, lm = tmp_path / "words.txt", tmp_path / "lm.arpa"
+    words = ["妈", "麻", "马", "骂", "吗", "嘛", "码", "蚂", "玛"]
+    path.write_text("\n".join(words) + "\n", encoding="utf-8")
+    for preferred in words:
+        write_arpa(lm, [[preferred]] * 20 + [[word] for word in words])
+        decoder = ZeroShotDecoder(TOKENS, ZeroShotSettings(str(path), "cmn", lm=str(lm)))
+        assert decoder.decode(scores_of("ma "))[0] == preferred
+
+
+def test_a_recognizer_that_lacks_letters_is_named(words):
+    with pytest.raises(LanguageModelError, match="needs a recognizer with a word boundary"):
+        ZeroShotDecoder([token for token in TOKENS if token != "|"], ZeroShotSettings(words, "rus"))
+    with pytest.raises(LanguageModelError, match="lacks letters of every word"):
+        ZeroShotDecoder(("<pad>", "|", "x"), ZeroShotSettings(words, "rus"))
+    few = ZeroShotDecoder(("<pad>", "|", "m", "i", "r"), ZeroShotSettings(words, "rus"))
+    assert few._names == ["мир"]
+
+
 def test_labels_are_roman_whatever_the_script():
     labels = RomanLabels.from_alphabets({"rus": "мирщ", "eng": "abc"})
     assert labels.languages == ("und",) and labels.language_index("rus") == 0

@@ -253,6 +253,7 @@ def test_a_run_whose_corpora_now_mean_something_else_is_not_resumed(tone_table, 
     [
         ({"alone": True}, "config.adapters.alone needs adapters"),
         ({"shared_head": True}, "config.adapters.shared_head needs adapters"),
+        ({"width": 2, "alone": True, "shared_head": True}, "would change the shared head"),
         ({"width": 2, "alone": True}, "name it with config.init_from"),
     ],
 )

@@ -107,6 +107,11 @@ class AsrTask(Task):
             raise ConfigError(
                 "config.labels.romanized makes one language of all; it takes no adapters: set config.adapters.width=0"
             )
+        if adapters.alone and adapters.shared_head:
+            raise ConfigError(
+                "config.adapters.alone would change the shared head, and with it all languages; give each a head: set "
+                "config.adapters.shared_head=False"
+            )
         if adapters.alone and not config.init_from:
             raise ConfigError("config.adapters.alone needs a trained model to adapt: name it with config.init_from")
         if adapters.alone and config.optimizer.average:

@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 
 from input_pipeline.decode import Batch
+from mms_jax.errors import CorpusError
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.tasks.base import Evaluation, EvaluationData, Result
 from mms_jax.tasks.lid.scores import TOP, identification_scores
@@ -45,6 +46,8 @@ def make_evaluation(
             out = jax.device_get(jitted(params, batch))
             for row in np.flatnonzero(out["counted"]):
                 found[int(out["item"][row])] = out["logits"][row]
+        if not found:
+            raise CorpusError("none of the recordings of the evaluation could be decoded (named in the log above)")
         items = sorted(found)
         spoken = data.references(items)[1]
         truth = np.asarray([languages.language_index(language) for language in spoken])
