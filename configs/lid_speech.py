@@ -23,7 +23,7 @@ def get_config() -> ConfigDict:
     config.input.dev_corpora = tuple(f"unlabeled/{name}:validation" for name in SETS)
     config.input.eval_corpora = ("unlabeled/ktuberling:train", "unlabeled/ktuberling:validation")
     config.input.bucket_seconds = (4.0, 8.0)
-    config.input.batch_seconds = 64.0
+    config.input.batch_seconds = 32.0
     config.input.beta_corpus = 1.0
     config.input.beta_language = 0.3
     config.input.noise = (10.0, 40.0)
