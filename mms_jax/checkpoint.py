@@ -257,8 +257,11 @@ def _with_evaluation(description: Description, folder: pathlib.Path, step: int) 
     if scores.get("step") != step:
         return description
     plain = {name: value for name, value in scores.items() if isinstance(value, int | float | str) or name == "corpora"}
-    by_language = {name: row.get("cer") for name, row in scores.get("by_language", {}).items()}
-    return {**description, "evaluation": plain | ({"cer_by_language": by_language} if by_language else {})}
+    rows = scores.get("by_language", {})
+    for figure in ("cer", "accuracy"):  # of recognizers, of identifiers
+        if found := {name: row[figure] for name, row in rows.items() if figure in row}:
+            plain[f"{figure}_by_language"] = found
+    return {**description, "evaluation": plain}
 
 
 def save_model(folder: pathlib.Path, stored: StoredModel) -> None:

@@ -87,8 +87,9 @@ def _lines(name: str, description: Mapping[str, Any], size: int | None) -> Itera
         f"{key} {_figure(key, scores[key])}" for key in ("cer", "wer", "accuracy", "chance", "mcd") if key in scores
     )
     yield f"scores      {figures}, on {', '.join(scores['corpora'])}, step {scores['step']}"
-    for language, rate in scores.get("cer_by_language", {}).items():
-        yield f"              {titled(language)} CER {_figure('cer', rate)}"
+    for name, shown in (("cer", "CER"), ("accuracy", "accuracy")):
+        for language, rate in scores.get(f"{name}_by_language", {}).items():
+            yield f"              {titled(language)} {shown} {_figure(name, rate)}"
 
 
 def _figure(key: str, value: float) -> str:

@@ -13,6 +13,7 @@ from mms_jax.cli import main
 from mms_jax.config import default_config
 from mms_jax.errors import ConfigError, CorpusError
 from mms_jax.evaluate import evaluate
+from mms_jax.files import write_json
 from mms_jax.inference.identifier import likeliest_languages, window_around
 from mms_jax.tasks.lid.metrics import confusion_shares, format_table, write_result
 from mms_jax.tasks.lid.scores import calibration_error, fit_temperature, identification_scores, operating_point
@@ -73,7 +74,7 @@ def run(pitches, tmp_path_factory):
     return folder
 
 
-def test_an_identifier_learns_and_its_best_checkpoint_is_calibrated(run, pitches):
+def test_an_identifier_learns_and_its_best_checkpoint_is_calibrated(run, pitches, capsys):
     result = evaluate(experiment(pitches), f"{run}@best")
     assert result["accuracy"] > 0.9 > 2 * result["chance"]
     assert list(result["by_language"]) == ["eng", "hin", "swh", "uzb-script_cyrillic", "uzb-script_latin"]
@@ -83,6 +84,9 @@ def test_an_identifier_learns_and_its_best_checkpoint_is_calibrated(run, pitches
     assert (model.temperature, model.threshold) == (chosen["temperature"], chosen["threshold"])
     assert result["temperature"] == chosen["temperature"]
     assert "unknown below a probability of" in format_table(result)
+    write_json(run / "best" / "evaluation.json", result)
+    assert main(["info", f"{run}@best"]) == 0
+    assert "English" in (shown := capsys.readouterr().out) and "accuracy" in shown
 
 
 def test_languages_that_the_model_lacks_are_scored_as_unknown(run, pitches):
