@@ -1,7 +1,7 @@
 """Claim: a language is added to a recognizer of others with little labeled speech: an adapter and a head of its own.
 
-`mms-jax adapt` adds natural Dutch by one reader to the recognizer with adapters for 32 languages of synthetic names, whose
-encoder has heard natural speech: with the adapter and head alone, and with all weights.
+`mms-jax adapt` adds natural speech by one reader to the recognizer of 32 languages of synthetic names, whose encoder has
+heard natural speech: with the adapter and head alone, and with all weights.
 """
 
 import pathlib
@@ -29,7 +29,7 @@ def run(study: Study) -> Results:
     label_minutes.prepare(study)
     for language in READ:
         languages.prepare(study, language)
-    languages.recognizer(study, READ, languages.SCORED, 0, "adapters")
+    languages.recognizer(study, READ, languages.SCORED, 0)
     minutes = [size for size in MINUTES if size in study.budget.minutes]
     results: Results = {kind: {str(size): {} for size in minutes} for kind in KINDS} | {BEFORE: {}}
     jobs = {}
@@ -50,7 +50,7 @@ class _Adaptation:
 
     def __call__(self) -> None:
         study, name = self._study, f"adapt_{self._kind}_{self._minutes}_{self._seed}"
-        model = f"{study.folder / languages.run_name(READ, 0, 'adapters')}@best"
+        model = f"{study.folder / languages.run_name(READ, 0)}@best"
         report = study.folder / name / "report.json"
         if not report.exists():
             study.command(

@@ -1,6 +1,6 @@
 """Claim: an identifier's choice of language is mended by how well the transcript of each language fits the recording.
 
-The identifier of ten languages names candidates, the recognizer with adapters for eight of them transcribes in each, and the
+The identifier of ten languages names candidates, the recognizer of eight of them transcribes in each, and the
 romanized recognizer aligns the transcripts. Weights are tuned on the validation splits of the eight languages.
 """
 
@@ -33,9 +33,9 @@ def run(study: Study) -> Results:
         languages.prepare(study, language)
     scored: Results = {"names": {str(min(identification.COUNTS)): {}}}
     identification.names(study, scored, min(identification.COUNTS), 0)
-    languages.recognizer(study, READ, languages.SCORED, 0, "adapters")
+    languages.recognizer(study, READ, languages.SCORED, 0)
     identifier = mms_jax.load(f"{study.folder / f'lid_{min(identification.COUNTS)}_0'}@best", kind="identifier")
-    recognizer = mms_jax.load_recognizer(f"{study.folder / languages.run_name(READ, 0, 'adapters')}@best")
+    recognizer = mms_jax.load_recognizer(f"{study.folder / languages.run_name(READ, 0)}@best")
     aligner = mms_jax.load_recognizer(f"{zero_shot.recognizer(study)}@best")
     choice = shortlist(identifier, recognizer.languages, READ, TOP)  # type: ignore[arg-type]
     tables = {}

@@ -56,7 +56,7 @@ def results_of(section, effect):
             }
             for slope in (effect, 0)
         )
-        return {"alone": dense["4"], "joint": dense, "adapters": adapted}
+        return {"alone": dense["4"], "joint": dense, "longer": dense, "adapters": adapted}
     if section is adaptation:
         by_minutes = {minutes: dict.fromkeys("01", good) for minutes in ("5", "15")}
         return {"adapter": by_minutes, "all": by_minutes, "before": dict.fromkeys("01", bad)}
