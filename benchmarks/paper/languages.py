@@ -1,9 +1,9 @@
 """Claim: a dense recognizer of many languages is worse than one of few, and adapters with heads by language undo that.
 
 One dense model for 4, 8, 16, and 32 languages, and one for each of the first four alone, all with the same number of updates
-and from the same encoder. Each joint model then learns half as long again, once as it is, and once with an adapter and a head
-for each language (LSAH). From the encoder, a head that hears a thirty-second of the speech does not begin to spell in so few
-updates. Each run keeps its best checkpoint by the dev CER of the first four, which is scored on their test: names that no
+and from the same encoder. Each joint model then learns half as long again, once as it is, and once with an adapter and a
+head for each language (LSAH). From the encoder, a head that hears a thirty-second of the speech does not begin to spell in so
+few updates. Each run keeps its best checkpoint by the dev CER of the first four, which is scored on their test: names that no
 training has, by unseen voices.
 """
 
@@ -49,20 +49,25 @@ def run(study: Study) -> Results:
         results["alone"].setdefault(language, {})[str(seed)] = scores["cer"]
 
     def joint(kind: str, count: int, seed: int) -> None:
-        if kind != FIRST and not (study.folder / run_name(list(LANGUAGES)[:count], seed) / "best").exists():
-            joint(FIRST, count, seed)
         scores = recognizer(study, list(LANGUAGES)[:count], SCORED, seed, kind)
         for language in SCORED:
             row = results[kind][str(count)].setdefault(language, {})
             row[str(seed)] = scores["by_language"][language]["cer"]
 
+    seeds = range(study.budget.seeds)
     jobs: dict[str, Callable[[], object]] = {}
-    for seed in range(study.budget.seeds):
-        for language in SCORED:
-            jobs[f"{language} {seed}"] = functools.partial(alone, language, seed)
-        for kind, count in itertools.product(KINDS, COUNTS):
-            jobs[f"{kind} {count} {seed}"] = functools.partial(joint, kind, count, seed)
+    for language, seed in itertools.product(SCORED, seeds):
+        jobs[f"{language} {seed}"] = functools.partial(alone, language, seed)
+    for count, seed in itertools.product(COUNTS, seeds):
+        jobs[f"{count} {seed}"] = functools.partial(joint, FIRST, count, seed)
     study.side_by_side(jobs)
+    later = [kind for kind in KINDS if kind != FIRST]
+    study.side_by_side(
+        {
+            f"{kind} {count} {seed}": functools.partial(joint, kind, count, seed)
+            for kind, count, seed in itertools.product(later, COUNTS, seeds)
+        }
+    )
     return results
 
 
