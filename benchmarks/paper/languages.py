@@ -2,8 +2,8 @@
 
 One dense model for 4, 8, 16, and 32 languages, and one for each of the first four alone, all with the same number of
 updates and from the same encoder. Each joint model then learns half as long again, once as it is, and once with an adapter
-and a head for each language (LSAH). From the encoder, a head that hears a thirty-second of the speech does not begin to spell
-in so few updates. Each run keeps its best checkpoint by the dev CER of the first four, which is scored on their test: names
+and a head for each language (LSAH). From the encoder, a head that hears a thirty-second of the speech does not begin to
+spell in so few updates. Each run keeps its best checkpoint by the dev CER of the first four, scored on their test: names
 that no training has, by unseen voices.
 """
 
