@@ -3,13 +3,13 @@
 import json
 import pathlib
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from input_pipeline.corpora.alignments import read_records
 from input_pipeline.corpora.spoken_phrases import is_labeled
 from input_pipeline.corpora.storage import as_text, corpus_directory
 from launch.steps import Steps
+from mms_jax.alignment.boundaries import boundary_errors
 from mms_jax.errors import AlignmentError
 from mms_jax.files import write_json
 
@@ -36,7 +36,7 @@ def write_chapters(data: pathlib.Path, folder: pathlib.Path) -> list[str]:
         (folder / language).mkdir(parents=True, exist_ok=True)
         (folder / language / f"{name}.flac").write_bytes(record["audio"])
         (folder / language / f"{name}.txt").write_text(as_text(record["text"]) + "\n", encoding="utf-8")
-        times[f"{language}/{name}"] = [np.asarray(record[edge]).tolist() for edge in ("starts", "ends")]
+        times[f"{language}/{name}"] = [list(map(float, record[edge])) for edge in ("starts", "ends")]
     write_json(folder / TIMES, times)  # last: where it is, the folder is complete
     return sorted({name.partition("/")[0] for name in times})
 
@@ -91,19 +91,8 @@ def score_alignments(chapters: pathlib.Path, aligned: pathlib.Path) -> dict[str,
       that are missing or more than a second off.
     """
     records = read_records(aligned)
-    errors, lost = [], 0
-    for name, (starts, ends) in json.loads((chapters / TIMES).read_text()).items():
-        verses = records[name]["verses"] if name in records else []
-        found = [(verse["start"], verse["end"]) for verse in verses]
-        lost += abs(len(starts) - len(found))
-        own = np.abs(np.asarray(found).reshape(-1, 2) - np.stack([starts, ends], axis=1)[: len(found)])
-        lost += int((own.max(axis=1) > 1.0).sum())
-        errors.append(own)
-    error = np.concatenate(errors)
-    return {
-        "median_ms": round(1000 * float(np.median(error)), 1),
-        "p95_ms": round(1000 * float(np.percentile(error, 95)), 1),
-        "within_200_ms": round(float((error <= 0.2).mean()), 4),
-        "verses": len(error),
-        "lost": lost,
-    }
+    found = {name: [(verse["start"], verse["end"]) for verse in record["verses"]] for name, record in records.items()}
+    exact = json.loads((chapters / TIMES).read_text())
+    scores = boundary_errors(found, {name: list(zip(starts, ends)) for name, (starts, ends) in exact.items()})
+    del scores["by_chapter"]
+    return scores

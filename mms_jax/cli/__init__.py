@@ -14,6 +14,7 @@ COMMANDS = {
     "identify": "identify the languages of recordings",
     "rerank": "tune the choice of a language by an identifier and a recognizer together",
     "align": "find the times of every verse, word and character of a text",
+    "boundaries": "measure the boundary errors of aligned verses against reference times",
     "verify": "measure the error rates of aligned verses with a recognizer",
     "adapt": "add a language to a model, from recordings with their texts",
     "speak": "synthesize speech from text",
