@@ -1,7 +1,8 @@
 """Scores a checkpoint: python -m mms_jax.evaluate --config=NAME --workdir=DIR
 
 Restores the newest checkpoint below DIR (with --workdir=DIR@best, the best on the dev corpora), runs it over
-`config.input.eval_corpora`, prints a table and writes DIR/evaluation.json. The task determines the figures: error rates
+`config.input.eval_corpora`, prints a table and writes DIR/evaluation.json. DIR may also be a Hugging Face folder or
+repository, or a file of fairseq; the results of these go to evaluations/NAME. The task determines the figures: error rates
 by language for recognizers, the accuracy of masked prediction for pretrained models, distances from recordings for
 voices.
 """
@@ -13,6 +14,7 @@ if __name__ == "__main__":  # before the libraries below are imported, which tak
 
 
 import contextlib
+import pathlib
 import sys
 from collections.abc import Generator, Sequence
 
@@ -21,17 +23,19 @@ from absl import logging
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from input_pipeline.dataset import evaluation_data, open_corpora, references
+from input_pipeline.dataset import evaluation_data, language_hours, open_corpora, references
 from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
 from input_pipeline.plan import format_left_out
 from mms_jax import sharding
-from mms_jax.checkpoint import FOLDER, StoredModel, checkpoint_folder, load_model
+from mms_jax.checkpoint import FOLDER, StoredModel, checkpoint_folder, is_best, load_model
 from mms_jax.config import current_config
 from mms_jax.errors import CheckpointError, ConfigError
 from mms_jax.experiment import run_experiment
 from mms_jax.files import write_json
+from mms_jax.inference.find import find_model
 from mms_jax.inference.load import load
+from mms_jax.interop import hub
 from mms_jax.models.functional import FunctionalModel, Params
 from mms_jax.tasks import find_task
 from mms_jax.tasks.base import Result, Task
@@ -114,7 +118,8 @@ def evaluate(config: ConfigDict, workdir: str) -> Result:
 
     Args:
       config: names the corpora and the mesh; the model comes from the checkpoint.
-      workdir: the run, for its newest checkpoint; WORKDIR@best for the best on its dev corpora.
+      workdir: the run, for its newest checkpoint; WORKDIR@best for the best on its dev corpora; or another model that
+        `mms_jax.load` takes, of which the languages of the corpora are read.
 
     Returns:
       The scores, with "step", "checkpoint", the way it was chosen, and "corpora".
@@ -126,7 +131,7 @@ def evaluate(config: ConfigDict, workdir: str) -> Result:
     if not config.input.eval_corpora:
         raise ConfigError("config.input.eval_corpora is empty; name a corpus, as in ('audio_folder/mine:test',)")
     task_class = find_task(config.task)
-    stored = load_model(workdir)
+    stored = _load(config, workdir)
     _check_task(stored, task_class, workdir)
     task = task_class.from_description(config, stored.description)
     model = FunctionalModel.abstract(task.build)
@@ -144,6 +149,30 @@ def evaluate(config: ConfigDict, workdir: str) -> Result:
         "corpora": list(config.input.eval_corpora),
         **result,
     }
+
+
+def is_run(workdir: str) -> bool:
+    """Whether a name is that of a run, and not of a model of another program."""
+    path = pathlib.Path(workdir).expanduser()
+    other = path.is_file() or ((path / "config.json").exists() and not (path / FOLDER).exists())
+    remote = hub.is_repository(workdir) and not path.exists() and not path.parent.is_dir()
+    return is_best(workdir) or not (other or remote)
+
+
+def _load(config: ConfigDict, workdir: str) -> StoredModel:
+    if is_run(workdir):
+        return load_model(workdir)
+    corpora = open_corpora(config.input.eval_corpora, config.input.data_dir)
+    return find_model(workdir, sorted(language_hours(corpora)))
+
+
+def result_folder(workdir: str) -> pathlib.Path:
+    """Where results are written: the folder of the checkpoint, or evaluations/NAME for a model of another program."""
+    if is_run(workdir):
+        return checkpoint_folder(workdir)
+    folder = pathlib.Path("evaluations") / workdir.strip("/").replace("/", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _chosen(stored: StoredModel, workdir: str) -> str:
@@ -184,7 +213,7 @@ def _main(config: ConfigDict, workdir: str) -> None:
     sharding.start_distributed(config.distributed)
     result = evaluate(config, workdir)
     if jax.process_index() == 0:
-        path = checkpoint_folder(workdir) / "evaluation.json"
+        path = result_folder(workdir) / "evaluation.json"
         write_json(path, result)
         print(f"step {result['step']} ({result['checkpoint']})")
         task = find_task(config.task)

@@ -51,6 +51,7 @@ ROOMS: dict[str, set[str]] = {
         "training",
         "tasks",
         "inference",
+        "interop",
         "input_pipeline",
         "checkpoint",
         "files",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mms_jax.errors import ConfigError
-from mms_jax.evaluate import evaluate
+from mms_jax.evaluate import evaluate, is_run, result_folder
 from mms_jax.tasks.asr.metrics import write_result
 from mms_jax.tasks.asr.scores import bootstrap, error_rates, format_table, normalized
 from mms_jax.train import train
@@ -71,3 +71,14 @@ def test_an_evaluation_is_written_as_json_table_and_report(tone_config, tmp_path
     assert "| all |" in report and "utterances with the most errors" in report
     assert "mean" in format_table(result)
     json.dumps(result)
+
+
+def test_a_model_of_another_program_is_evaluated_by_the_same_command(tone_config, fixture_file, tmp_path, monkeypatch):
+    model = str(fixture_file("huggingface") / "ctc")
+    monkeypatch.chdir(tmp_path)
+    result = evaluate(tone_config, model)
+    assert set(result["by_language"]) == {"eng", "swh"} and result["checkpoint"] == "the one that was named"
+    folder = result_folder(model)
+    assert folder.parent.name == "evaluations" and folder.is_dir() and not is_run(model)
+    assert is_run(str(tmp_path)) and is_run("runs/mine@best") and is_run("nowhere")
+    assert not is_run("facebook/mms-1b-all")
