@@ -31,7 +31,7 @@ SETTINGS, REPORT = "adapt.json", "report.json"
 TRIED = 12  # languages of which the best reader of the new one is sought
 TRIED_UTTERANCES = 30
 UNREADABLE = 0.9  # a CER above which a language is no good start
-SMALL = 50e6  # parameters of an encoder whose extractor learns too: it has more to learn than to keep
+SMALL = 50e6  # parameters of a model whose extractor learns too: it has more to learn than to keep
 
 Say = Callable[[str], None]
 
@@ -266,7 +266,7 @@ def run_config(
     config.masking.time_minimum = 0
     config.masking.time_probability = 0.0
     if trained_part == ALL:
-        _train_all(config, banks.languages_of(stored) == () and _size(stored) < SMALL)
+        _train_all(config, _size(stored) < SMALL)
     config.optimizer.learning_rate = settings.learning_rate
     config.optimizer.clip_norm = 1.0
     config.log_every = max(1, min(50, settings.updates // 10))
@@ -276,7 +276,7 @@ def run_config(
 
 
 def _train_all(config: ConfigDict, small: bool) -> None:
-    """Masks and dropout as in asr_minutes; a small encoder learns as a whole, from the first update."""
+    """Masks and dropout as in asr_minutes. A small model learns as a whole, from the first update; a large one as in fairseq."""
     config.model.dropout = config.model.activation_dropout = 0.1
     config.masking.time_probability = 0.3
     config.masking.channel_probability = 0.1

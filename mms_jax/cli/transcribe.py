@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "--zero-shot", metavar="WORDS", help="file of words of a language that the recognizer of romanized text never "
-        "learned, in its own script; --lm, --lm-weight, --word-score and --beam apply",
+        "learned, in its own script; with --lm, --lm-weight (1.48), --word-score (-3.5; -0.18 with --lm), --beam (500)",
     )  # fmt: skip
 
     search = parser.add_argument_group("beam search", "with any of --lm, --hot-words and --beam; for one language")
