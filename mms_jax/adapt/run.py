@@ -276,7 +276,7 @@ def run_config(
 
 
 def _train_all(config: ConfigDict, small: bool) -> None:
-    """Masks and dropout as in asr_minutes. A small model learns as a whole, from the first update; a large one as in fairseq."""
+    """Masks and dropout as in asr_minutes. A small model learns as a whole at once, a large one as in fairseq."""
     config.model.dropout = config.model.activation_dropout = 0.1
     config.masking.time_probability = 0.3
     config.masking.channel_probability = 0.1
