@@ -3,7 +3,6 @@
 import argparse
 import pathlib
 from collections.abc import Sequence
-from typing import cast
 
 from tqdm import tqdm
 
@@ -25,8 +24,6 @@ from mms_jax.decoding.subtitles import cues, to_srt, to_vtt
 from mms_jax.decoding.zero_shot import ZeroShotSettings
 from mms_jax.errors import AudioError, InputError
 from mms_jax.inference.recognizer import Transcript
-from mms_jax.reranking.candidates import Candidate, Shortlist, find_candidates, shortlist
-from mms_jax.reranking.weights import Weights
 from mms_jax.text.language_list import spoken_language
 from mms_jax.text.languages import ANY_LANGUAGE, check_code
 
@@ -145,18 +142,23 @@ def _beam_settings(arguments: argparse.Namespace) -> BeamSettings | None:
 
 def _identified(arguments: argparse.Namespace, inputs: Sequence[AudioInput]) -> list[str]:
     """The language of each recording; an unreadable recording gets the first one found."""
+    # Here, so that an exported recognizer loads no model code.
+    from mms_jax.reranking.candidates import Shortlist, find_candidates, shortlist
+    from mms_jax.reranking.weights import Weights
+
     paths = [each.path for each in inputs]
     identifier, wanted = load_identifier(arguments.lid), split_languages(arguments.candidates)
     weights = Weights.load(arguments.weights) if arguments.weights else Weights()
     if weights.alignment and not arguments.aligner:
         raise InputError(f"{arguments.weights} was tuned with an aligner; give the same --aligner")
-    results: list[list[Candidate] | list[tuple[str, float]] | AudioError]
+    found: list[str | None]
     with audio_progress("identify", paths) as progress:
         if arguments.weights:
             recognizer = load_recognizer(arguments.model, wanted)
             choice = shortlist(identifier, recognizer.languages, wanted, arguments.top or 10)
             aligner = load_recognizer(arguments.aligner) if arguments.aligner else None
-            results = list(find_candidates(paths, choice, recognizer, aligner, progress))
+            results: list = list(find_candidates(paths, choice, recognizer, aligner, progress))
+            found = [None if isinstance(own, AudioError) else weights.best(own).language for own in results]
         else:
             if strange := [name for name in wanted or () if spoken_language(name) not in identifier.languages]:
                 raise InputError(
@@ -165,17 +167,11 @@ def _identified(arguments: argparse.Namespace, inputs: Sequence[AudioInput]) -> 
                 )
             choice = Shortlist(identifier, tuple(wanted or identifier.languages), 1)
             results = list(choice.of_each(paths, progress))
-    found = [None if isinstance(result, AudioError) else _chosen(result, weights) for result in results]
+            found = [None if isinstance(own, AudioError) else own[0][0] for own in results]
     known = [language for language in found if language]
     if not known and results:
         raise next(result for result in results if isinstance(result, AudioError))
     return [language or known[0] for language in found]
-
-
-def _chosen(found: list[Candidate] | list[tuple[str, float]], weights: Weights) -> str:
-    """The best language."""
-    first = found[0]
-    return weights.best(cast(list[Candidate], found)).language if isinstance(first, Candidate) else first[0]
 
 
 def _formatted(name: str, transcript: Transcript, form: str) -> str:

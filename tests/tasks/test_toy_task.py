@@ -150,5 +150,5 @@ def test_a_config_of_another_task_is_refused(tone_config, tmp_path):
     with pytest.raises(ConfigError, match=r"lacks: tts\.diagonal_prior_steps.*default_config\('tts'\)"):
         train(tone_config, str(tmp_path))
     tone_config.task = "song"
-    with pytest.raises(ConfigError, match="choose one of pretrain, hubert, asr, tts, toy"):
+    with pytest.raises(ConfigError, match="choose one of pretrain, hubert, asr, lid, tts, toy"):
         train(tone_config, str(tmp_path))

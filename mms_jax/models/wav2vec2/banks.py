@@ -70,7 +70,7 @@ def for_rows(params: Any, language: Array) -> tuple[Any, Array]:
     """Parameters with a bank row for each row of a batch, and the place of each, for a forward pass without gradient."""
     if HEADS not in params and not adapters_of(params):
         return params, language
-    return take_rows(params, language), jnp.arange(len(language))
+    return take_rows(params, language), jnp.arange(language.shape[0])  # the shape may be symbolic, in an export
 
 
 def only_banks(params: Any) -> Any:
