@@ -118,6 +118,7 @@ def test_the_same_command_prints_the_report_and_another_is_refused(dense, dutch,
         adapt(settings(dense, dutch, updates=5), adapted[0])
 
 
+@pytest.mark.slow
 def test_an_interrupted_adaptation_continues(dense, dutch, adapted, tmp_path, monkeypatch):
     def interrupted(config, workdir):
         half = config.copy_and_resolve_references()
@@ -137,6 +138,7 @@ def test_an_interrupted_adaptation_continues(dense, dutch, adapted, tmp_path, mo
     assert mms_jax.load(tmp_path / "out").languages == ("eng", "swh", "nld")
 
 
+@pytest.mark.slow
 def test_from_a_hugging_face_model_with_adapters(fixture_file, dutch, tmp_path):
     model = fixture_file("huggingface") / "ctc"
     adapt(settings(model, dutch, keep=("swh", "hin"), start="swh"), tmp_path / "out", lambda line: None)
@@ -155,6 +157,7 @@ def test_from_a_hugging_face_model_with_adapters(fixture_file, dutch, tmp_path):
         adapt(settings(model, dutch, keep=("hin",), language="swh"), tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_where_all_weights_learn_the_other_languages_are_left_out_and_this_is_said(dense, dutch, tmp_path):
     printed = []
     adapt(settings(dense, dutch, train="all", updates=2), tmp_path / "out", printed.append)
@@ -163,6 +166,7 @@ def test_where_all_weights_learn_the_other_languages_are_left_out_and_this_is_sa
     assert mms_jax.load(tmp_path / "out" / "huggingface").languages == ("nld",), "a whole model"
 
 
+@pytest.mark.slow
 def test_mistakes_are_mended_in_the_same_folder(dense, dutch, tmp_path):
     """What was wrong is not remembered: a start, digits in the table, an interrupted preparation."""
     out, table = tmp_path / "out", tmp_path / "table.tsv"
@@ -178,6 +182,7 @@ def test_mistakes_are_mended_in_the_same_folder(dense, dutch, tmp_path):
     assert report["after"]["utterances"] == 4
 
 
+@pytest.mark.slow
 def test_an_interrupted_save_is_repeated(dense, dutch, tmp_path, monkeypatch):
     out, saved = tmp_path / "out", []
 
@@ -216,12 +221,14 @@ def test_impossible_settings_are_refused(dense, dutch, tmp_path, changes, messag
         adapt(settings(dense, dutch, **changes), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_an_encoder_learns_as_a_whole(encoder, dutch, tmp_path):
     report = adapt(settings(encoder, dutch), tmp_path / "out", lambda line: None)
     assert report["trained"] == "all" and report["before"] is None and report["start"] == "fresh"
     assert mms_jax.load(tmp_path / "out").languages == ("nld",)
 
 
+@pytest.mark.slow
 def test_a_language_that_exists_is_replaced_only_when_asked(dense, tone_table, tmp_path):
     table = tmp_path / "swh.tsv"
     rows = [line.split("\t") for line in tone_table.read_text().splitlines()[1:31]]
@@ -313,6 +320,7 @@ def test_a_recognizer_with_banks_answers_as_before(fixture_file, name):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_the_same_settings(dense, dutch, tmp_path, capsys):
     command = ["adapt", "--model", str(dense), "--lang", "nld", "--data", str(dutch), "--out", str(tmp_path / "out")]
     assert main([*command, "--updates", "2", "--batch-seconds", "8", "--width", "2", "--start", "fresh"]) == 0
