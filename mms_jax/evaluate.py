@@ -155,8 +155,7 @@ def is_run(workdir: str) -> bool:
     """Whether a name is that of a run, and not of a model of another program."""
     path = pathlib.Path(workdir).expanduser()
     other = path.is_file() or ((path / "config.json").exists() and not (path / FOLDER).exists())
-    remote = hub.is_repository(workdir) and not path.exists() and not path.parent.is_dir()
-    return is_best(workdir) or not (other or remote)
+    return is_best(workdir) or not (other or hub.is_remote(workdir))
 
 
 def _load(config: ConfigDict, workdir: str) -> StoredModel:

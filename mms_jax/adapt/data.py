@@ -78,12 +78,11 @@ def open_speech(source: str, language: str, folder: pathlib.Path, data_dir: str)
             f"--data {source}: no recordings for {' and '.join(missing)} in its column split; leave the column out for new "
             "splits, or fill it with train, validation, and test"
         )
-    _check_language(source, splits, language)
+    _check_language(source, {name for corpus in splits.values() for name in corpus.index.language.tolist()}, language)
     return Speech(name, data_dir, splits)
 
 
-def _check_language(source: str, splits: dict[str, Corpus], language: str) -> None:
-    spoken = {name for corpus in splits.values() for name in corpus.index.language.tolist()}
+def _check_language(source: str, spoken: set[str], language: str) -> None:
     if spoken != {language}:
         raise LanguageError(
             f"--data {source} is in {', '.join(sorted(spoken)) or 'no language'}, and --lang is {language}; give a table of "
@@ -166,11 +165,7 @@ def _readable(rows: Sequence[Row], source: str, language: str) -> list[Row]:
     Raises:
       LanguageError: recordings in another language. CorpusError: too few, or digits in more than a twentieth of the texts.
     """
-    if strange := sorted({row.language for row in rows} - {language}):
-        raise LanguageError(
-            f"--data {source} is in {', '.join(strange)}, and --lang is {language}; give a table of one language, without a "
-            "column language or with this one in it"
-        )
+    _check_language(source, {row.language for row in rows}, language)
     digits = [row for row in rows if has_digits(normalize(row.text, row.language))]
     if len(digits) > MOST_DIGITS * len(rows):
         raise CorpusError(
@@ -197,9 +192,8 @@ def _prepare(rows: Sequence[Row], folder: pathlib.Path) -> None:
     complete = any((folder / "data" / "audio_folder" / NAME).glob("*/dataset_info.json"))
     if complete and table.exists() and table.read_text(encoding="utf-8") == text:
         return
-    shutil.rmtree(
-        folder / "data", ignore_errors=True
-    )  # of an interrupted preparation, or of another state of the table
+    # Of an interrupted preparation, or of another state of the table.
+    shutil.rmtree(folder / "data", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(table, text)
     builder = AudioFolder(

@@ -206,9 +206,10 @@ def _describe_data(speech: data.Speech, stored: StoredModel, say: Say) -> None:
     for split, corpus in speech.splits.items():
         minutes, speakers = corpus.index.seconds.sum() / 60, len(set(corpus.index.speaker))
         say(f"{split:<11}{len(corpus.index):>6} recordings, {minutes:7.1f} minutes, speakers: {speakers}")
-    for line in data.describe_symbols(data.count_symbols(speech.splits["train"])):
+    learned = data.count_symbols(speech.splits["train"])
+    for line in data.describe_symbols(learned):
         say(line)
-    lacking = sorted(set(data.count_symbols(speech.scored)) - set(data.count_symbols(speech.splits["train"])))
+    lacking = sorted(set(data.count_symbols(speech.scored)) - set(learned))
     if lacking:
         say(
             f"warning: {' '.join(lacking)} occur in {speech.scored.name}, but not in training: they are never recognized"

@@ -47,7 +47,7 @@ def find_source(model: str | os.PathLike, language: str, start: str, keep: Seque
       LanguageError: `keep` or `start` is no language of the model. CheckpointError, ConversionError: see `mms_jax.load`.
     """
     path = pathlib.Path(model).expanduser()
-    is_remote = not path.exists() and hub.is_repository(str(model)) and not path.parent.is_dir()
+    is_remote = hub.is_remote(str(model))
     folder = hub.fetch(str(model), []) if is_remote else path
     symbols = huggingface.languages_of_folder(folder) if folder.is_dir() and huggingface.is_folder(folder) else {}
     wanted = list(keep) if keep is not None else None

@@ -158,9 +158,8 @@ def _lexicon_search(tokens: Sequence[str], words: Mapping[str, str], settings: Z
     trie, start = Trie(len(tokens), boundary), lm.start(False)
     scored = [(lm.score(start, number)[1], number, roman) for number, roman in enumerate(words.values())]
     alike: collections.Counter[str] = collections.Counter()
-    for score, number, roman in sorted(
-        scored, key=lambda entry: -entry[0]
-    ):  # the most probable of many that sound alike
+    # The most probable of many that sound alike come first.
+    for score, number, roman in sorted(scored, key=lambda entry: -entry[0]):
         alike[roman] += 1
         if alike[roman] <= _MOST_ALIKE:
             trie.insert([tokens.index(letter) for letter in roman] + [boundary], number, score)

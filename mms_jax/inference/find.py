@@ -56,8 +56,7 @@ def find_model(
         if torchaudio.is_state(stored):
             return torchaudio.load_state(stored, str(path))
         return fairseq.load_stored(stored, str(path), languages, skip_unknown=skip_unknown)
-    # A folder named like OWNER/NAME whose parent exists is a mistyped run, not a repository.
-    if not path.exists() and hub.is_repository(str(model)) and not path.parent.is_dir():
+    if hub.is_remote(str(model)):
         # A stand-in for unknown languages, see `huggingface.wanted_languages`.
         path = hub.fetch(str(model), [*languages, huggingface.ENGLISH] if languages and skip_unknown else languages)
     if vits.is_folder(path):

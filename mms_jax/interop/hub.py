@@ -17,6 +17,12 @@ def is_repository(name: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
 
 
+def is_remote(name: str) -> bool:
+    """Whether a name is a repository to fetch: a folder named like OWNER/NAME whose parent exists is a mistyped run."""
+    path = pathlib.Path(name).expanduser()
+    return is_repository(name) and not path.exists() and not path.parent.is_dir()
+
+
 def fetch(repository: str, languages: Sequence[str] | None) -> pathlib.Path:
     """Downloads the files that `load_folder` needs, or finds them in the cache.
 
