@@ -18,12 +18,13 @@ from input_pipeline.corpora.storage import as_text, open_corpus
 from mms_jax.audio.flac import decode_flac
 from mms_jax.errors import AudioError
 from mms_jax.reranking.candidates import Candidate, find_candidates, shortlist
+from mms_jax.reranking.scores import ALONE, RANKED, TRUTH, accuracy, character_errors, choices
 from mms_jax.reranking.weights import Weights, tune_weights
 
 TITLE = "identifier alone against re-ranking by transcripts"
 READ = tuple(LANGUAGES)[:8]
 TOP = 5
-WAYS = ("identifier alone", "re-ranked", "right language")
+WAYS = (ALONE, RANKED, TRUTH)
 
 
 def run(study: Study) -> Results:
@@ -43,7 +44,7 @@ def run(study: Study) -> Results:
         waveforms, texts, spoken = _recordings(study, split)
         tables[split] = (list(find_candidates(waveforms, choice, recognizer, aligner)), texts, spoken)
     candidates, texts, spoken = tables["validation"]
-    errors = [[_errors(text, one) for one in own] for text, own in zip(texts, _good(candidates))]
+    errors = [[character_errors(text, one) for one in own] for text, own in zip(texts, _good(candidates))]
     weights = tune_weights(_good(candidates), spoken, errors)
     candidates, texts, spoken = tables["test"]
     return {
@@ -67,33 +68,20 @@ def _good(candidates: list[list[Candidate] | AudioError]) -> list[list[Candidate
     return [own for own in candidates if not isinstance(own, AudioError)]
 
 
-def _errors(text: str, candidate: Candidate) -> int:
-    found = jiwer.process_characters(text, candidate.text)
-    return found.substitutions + found.deletions + found.insertions
-
-
 def _score(
     candidates: list[list[Candidate]], texts: list[str], spoken: list[str], weights: Weights
 ) -> dict[str, dict[str, float]]:
-    chosen = {
-        WAYS[0]: [Weights().best(own) for own in candidates],
-        WAYS[1]: [weights.best(own) for own in candidates],
-        WAYS[2]: [next((one for one in own if one.language == name), own[0]) for own, name in zip(candidates, spoken)],
-    }
     return {
-        way: {
-            "accuracy": float(np.mean([one.language == name for one, name in zip(found, spoken)])),
-            "cer": jiwer.cer(texts, [one.text for one in found]),
-        }
-        for way, found in chosen.items()
+        way: {"accuracy": accuracy(found, spoken), "cer": jiwer.cer(texts, [one.text for one in found])}
+        for way, found in choices(candidates, spoken, weights).items()
     }
 
 
 def format_table(results: Results) -> str:
     """Accuracy and CER in percent, and the weights."""
-    lines = [f"{results['recordings']:>4} recordings{'language right %':>22}{'CER %':>9}"]
+    lines = [f"{results['recordings']:>4} recordings{'language right %':>27}{'CER %':>9}"]
     for way, row in results["ways"].items():
-        lines.append(f"{way:<21}{100 * row['accuracy']:>16.1f}{100 * row['cer']:>9.1f}")
+        lines.append(f"{way:<26}{100 * row['accuracy']:>16.1f}{100 * row['cer']:>9.1f}")
     told = ", ".join(f"{name} {value:.3g}" for name, value in results["weights"].items())
     return "\n".join([*lines, f"weights: {told}"])
 

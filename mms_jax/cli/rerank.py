@@ -13,6 +13,7 @@ from mms_jax.cli.common import MODEL_HELP, audio_progress, load_identifier, load
 from mms_jax.errors import AudioError, InputError
 from mms_jax.inference.load import load_recognizer as load_aligner
 from mms_jax.reranking.candidates import Candidate, find_candidates, shortlist
+from mms_jax.reranking.scores import accuracy, character_errors, choices
 from mms_jax.reranking.weights import Weights, tune_weights
 from mms_jax.text.normalize import normalize
 
@@ -53,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{arguments.table if number == 0 else arguments.test}: none of its recordings can be used"
             )
         spoken, candidates = [row.language for row, _ in kept], [own for _, own in kept]
-        errors = [[_errors(row, one) for one in own] for row, own in kept]
+        texts = [normalize(row.text, row.language) for row, _ in kept]
+        errors = [[character_errors(text, one) for one in own] for text, own in zip(texts, candidates)]
         if number == 0:
             weights = tune_weights(candidates, spoken, errors)
             weights.save(arguments.out)
@@ -69,28 +71,13 @@ def _report_bad(found: Sequence[list[Candidate] | AudioError]) -> bool:
     return bool(bad)
 
 
-def _errors(row: Row, candidate: Candidate) -> int:
-    """Character errors of a transcript; 0 where the table has no text."""
-    text = normalize(row.text, row.language)
-    if not text:
-        return 0
-    counts = jiwer.process_characters(text, candidate.text)
-    return counts.substitutions + counts.deletions + counts.insertions
-
-
 def _table(name: str, kept: Sequence[tuple[Row, list[Candidate]]], weights: Weights) -> str:
     """Language accuracy and CER, by the identifier alone, re-ranked, and with the right language where it is a candidate."""
     lines = [f"{name:<28}{'language %':>12}{'CER %':>9}{'recordings':>12}"]
     texts = [normalize(row.text, row.language) for row, _ in kept]
-    ways = {
-        "identifier alone": [Weights().best(own) for _, own in kept],
-        "re-ranked": [weights.best(own) for _, own in kept],
-        "right, where a candidate": [
-            next((one for one in own if one.language == row.language), own[0]) for row, own in kept
-        ],
-    }
-    for way, chosen in ways.items():
-        right = sum(one.language == row.language for one, (row, _) in zip(chosen, kept)) / len(kept)
+    spoken = [row.language for row, _ in kept]
+    for way, chosen in choices([own for _, own in kept], spoken, weights).items():
+        right = accuracy(chosen, spoken)
         pairs = [(text, one.text) for text, one in zip(texts, chosen) if text]
         cer = f"{100 * jiwer.cer([a for a, _ in pairs], [b for _, b in pairs]):.2f}" if pairs else "-"
         lines.append(f"{way:<28}{100 * right:>12.1f}{cer:>9}{len(kept):>12}")
