@@ -4,7 +4,10 @@
 heard natural speech: with the adapter and head alone, and with all weights.
 """
 
+import functools
+import itertools
 import pathlib
+from collections.abc import Callable
 
 import matplotlib.pyplot as plt
 
@@ -32,47 +35,43 @@ def run(study: Study) -> Results:
     languages.recognizer(study, READ, languages.SCORED, 0)
     minutes = [size for size in MINUTES if size in study.budget.minutes]
     results: Results = {kind: {str(size): {} for size in minutes} for kind in KINDS} | {BEFORE: {}}
-    jobs = {}
-    for kind in KINDS:
-        for size in minutes:
-            for seed in range(study.budget.seeds):
-                jobs[f"{kind} {size} {seed}"] = _Adaptation(study, results, kind, size, seed)
+    jobs: dict[str, Callable[[], object]] = {}
+    for kind, size, seed in itertools.product(KINDS, minutes, range(study.budget.seeds)):
+        jobs[f"{kind} {size} {seed}"] = functools.partial(adapt, study, results, kind, size, seed)
     study.side_by_side(jobs)
     return results
 
 
-class _Adaptation:
+def adapt(study: Study, results: Results, kind: str, minutes: int, seed: int) -> None:
     """One run of `mms-jax adapt`."""
-
-    def __init__(self, study: Study, results: Results, kind: str, minutes: int, seed: int):
-        self._study, self._results = study, results
-        self._kind, self._minutes, self._seed = kind, minutes, seed
-
-    def __call__(self) -> None:
-        study, name = self._study, f"adapt_{self._kind}_{self._minutes}_{self._seed}"
+    name = f"adapt_{kind}_{minutes}_{seed}"
+    report = study.folder / name / "report.json"
+    if not report.exists():
         model = f"{study.folder / languages.run_name(READ, 0)}@best"
-        report = study.folder / name / "report.json"
-        if not report.exists():
-            study.command(
-                name, "mms_jax.cli", "adapt", "--model", model, "--lang", CODE, "--data", str(self._table()), "--out",
-                str(study.folder / name), "--train", self._kind, "--updates", str(study.budget.updates), "--seed",
-                str(self._seed), "--batch-seconds", "12", "--keep", ",".join(languages.SCORED),
-            )  # fmt: skip
-        scores = read_json(report, InputError)
-        self._results[self._kind][str(self._minutes)][str(self._seed)] = scores["after"]["cer"]
-        self._results[BEFORE][str(self._seed)] = scores["before"]["cer"]
+        # With all weights, the result reads the new language alone.
+        kept = ("--keep", ",".join(languages.SCORED)) if kind == "adapter" else ()
+        study.command(
+            name, "mms_jax.cli", "adapt", "--model", model, "--lang", CODE, "--data", str(_table(study, minutes)), "--out",
+            str(study.folder / name), "--train", kind, "--updates", str(study.budget.updates), "--seed", str(seed),
+            "--batch-seconds", "12", *kept,
+        )  # fmt: skip
+    scores = read_json(report, InputError)
+    results[kind][str(minutes)][str(seed)] = scores["after"]["cer"]
+    if kind == "adapter":
+        results[BEFORE][str(seed)] = scores["before"]["cer"]
 
-    def _table(self) -> pathlib.Path:
-        """The labels of so many minutes as a table with the splits of a user's."""
-        path = self._study.folder / f"labels_{self._minutes}.tsv"
-        parts = {f"to{part}" for part in label_minutes.PARTS if part <= self._minutes}
-        lines = ["path\ttext\tspeaker\tsplit\tid"]
-        for row in read_table(self._study.folder / "labels.tsv", None):
-            split = "train" if row.split in parts else row.split
-            if split in ("train", "validation", "test"):
-                lines.append("\t".join((str(row.path), row.text, row.speaker, split, row.identity)))
-        write_text(path, "\n".join(lines) + "\n")
-        return path
+
+def _table(study: Study, minutes: int) -> pathlib.Path:
+    """The labels of so many minutes as a table with the splits of a user's."""
+    path = study.folder / f"labels_{minutes}.tsv"
+    parts = {f"to{part}" for part in label_minutes.PARTS if part <= minutes}
+    lines = ["path\ttext\tspeaker\tsplit\tid"]
+    for row in read_table(study.folder / "labels.tsv", None):
+        split = "train" if row.split in parts else row.split
+        if split in ("train", "validation", "test"):
+            lines.append("\t".join((str(row.path), row.text, row.speaker, split, row.identity)))
+    write_text(path, "\n".join(lines) + "\n")
+    return path
 
 
 def format_table(results: Results) -> str:
