@@ -8,6 +8,7 @@ import numpy as np
 
 from mms_jax.checkpoint import StoredModel
 from mms_jax.errors import CheckpointError, LanguageError
+from mms_jax.inference.select import bank_rows
 from mms_jax.interop.huggingface import with_banks
 from mms_jax.models.description import ENCODER, RECOGNIZER, Description
 from mms_jax.models.functional import Params
@@ -89,7 +90,7 @@ def starting_model(stored: StoredModel, language: str, start: str | None) -> Sto
     if not rows:  # the one language is trained anew: nothing of it is taken
         return dataclasses.replace(stored, description=_as_encoder(stored.description), params=_backbone(stored.params))
     renamed = VocabularyBank({**first, **others})
-    params = _rows_of(stored.params, rows)
+    params = bank_rows(stored.params, rows)
     config = dataclasses.replace(Wav2Vec2Config.from_json(stored.description["model"]), adapter_languages=len(rows))
     return _replaced(stored, params, config, renamed)
 
@@ -106,12 +107,6 @@ def _backbone(params: Params) -> Params:
     return {"backbone": {**params["backbone"], "encoder": {**encoder, "layers": layers}}}
 
 
-def _rows_of(params: Params, rows: list[int]) -> Params:
-    adapters = {name: np.asarray(bank)[:, rows] for name, bank in adapters_of(params).items()}
-    heads = {name: np.asarray(bank)[rows] for name, bank in params[HEADS].items()}
-    return _with_adapters({**params, HEADS: heads}, adapters)
-
-
 def with_language(stored: StoredModel, language: str, trained: StoredModel) -> StoredModel:
     """A recognizer with one language more, or another one in its place; nothing else changes by one bit.
 
@@ -123,7 +118,7 @@ def with_language(stored: StoredModel, language: str, trained: StoredModel) -> S
     vocabulary, new = (vocabulary_from_json(model.description["vocabulary"]) for model in (stored, trained))
     assert isinstance(vocabulary, VocabularyBank) and isinstance(new, VocabularyBank)
     kept = [name for name in vocabulary.languages if name != language]
-    params = _rows_of(stored.params, [vocabulary.languages.index(name) for name in kept])
+    params = bank_rows(stored.params, [vocabulary.languages.index(name) for name in kept])
     joined = VocabularyBank({name: vocabulary.tables[name] for name in kept} | {language: new.tables[language]})
     added = adapters_of(trained.params)
     adapters = {name: np.concatenate([bank, np.asarray(added[name])], 1) for name, bank in adapters_of(params).items()}

@@ -36,7 +36,7 @@ def select_languages(stored: StoredModel, languages: Sequence[str]) -> StoredMod
     config, params = Wav2Vec2Config.from_json(stored.description["model"]), stored.params
     if config.adapter_languages:
         config = dataclasses.replace(config, adapter_languages=len(rows))
-        params = _bank_rows(params, rows, len(kept))
+        params = bank_rows(params, rows, len(kept))
     return _with(stored, {"model": config.to_json(), "vocabulary": kept.to_json()}, params)
 
 
@@ -66,8 +66,8 @@ def check_languages(stored: StoredModel, languages: Sequence[str] | None) -> Non
         raise ConversionError("this recognizer does not distinguish languages; leave out --lang")
 
 
-def _bank_rows(params: Params, rows: list[int], symbols: int) -> Params:
-    """The banks of some languages; heads lose the symbols that none of them has."""
+def bank_rows(params: Params, rows: list[int], symbols: int | None = None) -> Params:
+    """The banks of some languages; heads keep the first `symbols`, None for all."""
     part = {name: np.asarray(bank)[:, rows] for name, bank in adapters_of(params).items()}
     kept = overlaid(params, {"backbone": {"encoder": {"layers": {ADAPTERS: part}}}})
     if HEADS in params:
