@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.input.corpora = ("audio_folder/mine:train",)
     config.input.dev_corpora = ("audio_folder/mine:validation",)
     config.input.eval_corpora = ("audio_folder/mine:test",)
-    config.input.bucket_seconds = (2.5, 4.0, 8.0, 12.0)
+    config.input.bucket_seconds = (2.5, 4.0, 8.0, 11.0, 14.0)
     config.input.min_seconds = 0.3
     config.input.beta_corpus = 1.0
     config.input.beta_language = 1.0

@@ -7,7 +7,7 @@ import numpy as np
 from absl import logging
 from ml_collections import ConfigDict
 
-from input_pipeline.corpora.storage import UNKNOWN_SPEAKER, Corpus, as_text, open_corpus
+from input_pipeline.corpora.storage import UNKNOWN_SPEAKER, Corpus, as_text, matching_corpora, open_corpus
 from input_pipeline.decode import Decoder
 from input_pipeline.plan import EvaluationPlan, Table, TrainingPlan, format_left_out, make_table, sampling_weights
 from mms_jax.errors import ConfigError, CorpusError
@@ -44,17 +44,18 @@ class DataNeeds:
 
 
 def open_corpora(names: Sequence[str], data_dir: str) -> list[Corpus]:
-    """Opens "NAME:SPLIT" corpora, in order.
+    """Opens "NAME:SPLIT" corpora, in order; "catalog/fleurs_*:test" stands for all that are prepared.
 
     Raises:
       CorpusError: a name without split, or a corpus that is not prepared.
     """
     corpora = []
     for name in names:
-        corpus, separator, split = name.partition(":")
+        pattern, separator, split = name.partition(":")
         if not separator:
             raise CorpusError(f"config.input: corpus {name!r} names no split; write {name}:train")
-        corpora.append(open_corpus(corpus, split, data_dir))
+        for corpus in matching_corpora(pattern, data_dir) if "*" in pattern else [pattern]:
+            corpora.append(open_corpus(corpus, split, data_dir))
     return corpora
 
 

@@ -27,6 +27,7 @@ from input_pipeline.corpora import (
     aligned_chapters,
     asterisk,
     audio_folder,
+    catalog,
     spoken_names,
     spoken_phrases,
     unlabeled,
@@ -48,6 +49,7 @@ CORPORA: dict[str, ModuleType] = {
     "asterisk": asterisk,
     "audio_folder": audio_folder,
     "aligned_chapters": aligned_chapters,
+    "catalog": catalog,
     "unlabeled": unlabeled,
     "voice": voice,
 }

@@ -146,7 +146,7 @@ def evaluate(config: ConfigDict, workdir: str) -> Result:
     return {
         "step": stored.step,
         "checkpoint": _chosen(stored, workdir),
-        "corpora": list(config.input.eval_corpora),
+        "corpora": [corpus.name for corpus in evaluator.corpora],
         **result,
     }
 

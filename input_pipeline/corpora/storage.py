@@ -167,6 +167,28 @@ def corpus_directory(name: str, data_dir: str | os.PathLike) -> pathlib.Path:
     return max(versions, key=lambda child: tuple(int(part) for part in child.name.split(".")))
 
 
+def matching_corpora(pattern: str, data_dir: str | os.PathLike) -> list[str]:
+    """The names of the prepared corpora that a pattern matches, sorted.
+
+    Args:
+      pattern: "catalog/fleurs_*".
+      data_dir: the folder that holds the prepared corpora.
+
+    Raises:
+      CorpusError: none is prepared.
+    """
+    root = pathlib.Path(data_dir).expanduser()
+    found = {
+        path.parent.parent.relative_to(root).as_posix() for path in root.glob(f"{pattern}/*.*.*/dataset_info.json")
+    }
+    if not found:
+        raise CorpusError(
+            f"no prepared corpus matches {pattern!r} in {root}; prepare some with\n"
+            f"  python -m input_pipeline.prepare {pattern.split('/')[0]} --data_dir={data_dir} (arguments: --help)"
+        )
+    return sorted(found)
+
+
 def open_corpus(name: str, split: str, data_dir: str | os.PathLike) -> Corpus:
     """Opens one split of a prepared corpus.
 

@@ -9,7 +9,8 @@ import pytest
 from mms_jax.errors import ConfigError
 from mms_jax.evaluate import evaluate, is_run, result_folder
 from mms_jax.tasks.asr.metrics import write_result
-from mms_jax.tasks.asr.scores import bootstrap, error_rates, format_table, normalized
+from mms_jax.tasks.asr.published import check_published
+from mms_jax.tasks.asr.scores import bootstrap, error_rates, format_table, normalized, to_markdown
 from mms_jax.train import train
 
 REFERENCES = ["abcd ef", "ab", "xyz", ""]
@@ -76,9 +77,32 @@ def test_an_evaluation_is_written_as_json_table_and_report(tone_config, tmp_path
 def test_a_model_of_another_program_is_evaluated_by_the_same_command(tone_config, fixture_file, tmp_path, monkeypatch):
     model = str(fixture_file("huggingface") / "ctc")
     monkeypatch.chdir(tmp_path)
+    tone_config.scoring.published = "fleurs"
     result = evaluate(tone_config, model)
+    assert "Pratap et al. 2023, FLEURS" in format_table(result)
     assert set(result["by_language"]) == {"eng", "swh"} and result["checkpoint"] == "the one that was named"
     folder = result_folder(model)
     assert folder.parent.name == "evaluations" and folder.is_dir() and not is_run(model)
     assert is_run(str(tmp_path)) and is_run("runs/mine@best") and is_run("nowhere")
     assert not is_run("facebook/mms-1b-all")
+
+
+def test_published_figures_stand_beside_ours():
+    result = error_rates(["abcd", "abcd"], ["abcx", "abcd"], ["eng", "swh"])
+    plain = format_table(result)
+    table = format_table(result | {"published": "fleurs"})
+    assert table.startswith(plain) and "FLEURS" not in plain
+    ours = next(line for line in table.splitlines() if line.startswith("this model"))
+    assert ours.split()[-1] == "12.5" and "2 languages" in ours  # 25 and 0 %
+    english = next(line for line in table.splitlines() if line.startswith("eng:"))
+    assert " 4.3 " in english and english.endswith("this model 25.0")
+    assert not any(line.startswith("swh:") for line in table.splitlines())
+    assert "FLEURS" in to_markdown(result | {"published": "fleurs"})
+    words = format_table(result | {"published": "mls"})
+    assert "WER %, mean over languages" in words and "50.0" in words
+
+
+def test_an_unknown_test_set_is_refused():
+    check_published("")
+    with pytest.raises(ConfigError, match="choose fleurs, fleurs54"):
+        check_published("flours")

@@ -20,7 +20,9 @@ def default_config() -> ConfigDict:
     config.adapters.shared_head = False  # one head for all languages, instead of one for each
     config.adapters.alone = False  # only adapters and heads learn (MMS's second stage), all else stands still
     config.labels = ConfigDict({"romanized": False})  # all languages in the letters a to z, with one head
-    config.scoring = ConfigDict({"normalization": "mms"})  # or "whisper": of transcripts before they are compared
+    config.scoring = ConfigDict()
+    config.scoring.normalization = "mms"  # or "whisper": of transcripts before they are compared
+    config.scoring.published = ""  # a test whose published error rates are printed beside ours: "fleurs"
     config.optimizer = ConfigDict({"learning_rate": 1e-4, "eps": 1e-8})
     config.input = ConfigDict({"beta_corpus": 0.0, "beta_language": 0.3})
     return config

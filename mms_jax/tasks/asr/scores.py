@@ -7,6 +7,7 @@ import jiwer
 import numpy as np
 
 from mms_jax.errors import ConfigError
+from mms_jax.tasks.asr.published import comparison
 
 MMS, WHISPER = "mms", "whisper"
 RESAMPLES = 1000  # of the bootstrap
@@ -135,7 +136,7 @@ def format_table(result: dict[str, Any]) -> str:
         )
     if len(result["by_language"]) > 1:
         lines.append(f"{'mean':<10}{100 * result['macro_cer']:>8.2f}{'':>16}{100 * result['macro_wer']:>8.2f}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *comparison(result)])
 
 
 def to_tsv(result: dict[str, Any]) -> str:
@@ -159,6 +160,8 @@ def to_markdown(result: dict[str, Any]) -> str:
     lines.append(
         f"\nMean over languages: CER {100 * result['macro_cer']:.2f} %, WER {100 * result['macro_wer']:.2f} %."
     )
+    if compared := comparison(result):
+        lines.append("\n```\n" + "\n".join(compared) + "\n```")
     lines.append("\nThe utterances with the most errors; `*` marks a missing character:\n")
     for row in result["worst"]:
         lines.append(

@@ -25,8 +25,9 @@ from mms_jax.tasks.asr import config as defaults
 from mms_jax.tasks.asr import metrics, scores
 from mms_jax.tasks.asr.carry_over import carry_over_symbols
 from mms_jax.tasks.asr.loss import ctc_feasible, ctc_loss
+from mms_jax.tasks.asr.published import check_published
 from mms_jax.tasks.backbone import check_backbone, fine_tuned_geometry, frozen_parts
-from mms_jax.tasks.base import CarriedOver, Evaluation, Task, Updated
+from mms_jax.tasks.base import CarriedOver, Evaluation, LoadModel, Result, Task, Updated
 from mms_jax.tasks.gradient_update import gradient_update
 from mms_jax.tasks.weighted import Loss, Weighted
 from mms_jax.text.roman_labels import RomanLabels, is_romanized, roman_text
@@ -103,6 +104,7 @@ class AsrTask(Task):
             if adapters[name] and not adapters.width:
                 raise ConfigError(f"config.adapters.{name} needs adapters: set config.adapters.width=16, as MMS does")
         scores.normalized([], [], config.scoring.normalization)
+        check_published(config.scoring.published)
         if adapters.width and config.labels.romanized:
             raise ConfigError(
                 "config.labels.romanized makes one language of all; it takes no adapters: set config.adapters.width=0"
@@ -224,6 +226,13 @@ class AsrTask(Task):
         """See Task: error rates of greedy transcripts, see `scores.error_rates`, and "undecodable" utterances."""
         spelling = roman_text if self.romanized else None
         return metrics.make_evaluation(model, self.vocabulary, gathered, self.normalization, spelling)
+
+    def score_checkpoint(
+        self, config: ConfigDict, stored: StoredModel, corpora: Sequence[Corpus], load: LoadModel
+    ) -> Result:
+        """See Task: the name of the published figures to print beside these."""
+        del stored, corpora, load
+        return {"published": config.scoring.published} if config.scoring.published else {}
 
     def carry_over(self, params: Params, stored: StoredModel) -> CarriedOver:
         """See Task. Head and adapters of a recognizer are rearranged for this vocabulary and these languages."""

@@ -1,0 +1,19 @@
+"""Scores a recognizer on FLEURS, and prints the published character error rates beside.
+
+    python -m input_pipeline.prepare catalog --set=fleurs --language=swh --splits test --data_dir=data
+    python -m mms_jax.evaluate --config=evaluate_fleurs --workdir=facebook/mms-1b-all
+
+All languages that are prepared are scored. The workdir may be a run, or any other recognizer.
+"""
+
+from ml_collections import ConfigDict
+
+from mms_jax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    """The experiment."""
+    config = default_config("asr")
+    config.input.eval_corpora = ("catalog/fleurs_*:test",)
+    config.scoring.published = "fleurs"
+    return config
