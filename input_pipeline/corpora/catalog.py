@@ -18,7 +18,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from absl import logging
 
-from input_pipeline.corpora.catalog_sources import RecordFields, HubSource, TfdsSource
+from input_pipeline.corpora.catalog_sources import HubSource, RecordFields, TfdsSource
 from input_pipeline.corpora.storage import MakeErrorRate, make_utterance, utterance_features
 from mms_jax.errors import CorpusError
 from mms_jax.text.languages import code_of

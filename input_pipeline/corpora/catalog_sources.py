@@ -1,4 +1,4 @@
-"""Readers of published corpora: datasets of TFDS, and Parquet files of Hugging Face's hub. Both give `PublishedUtterance`s."""
+"""Readers of published corpora: datasets of TFDS, and Parquet files of Hugging Face's hub."""
 
 import dataclasses
 import pathlib
