@@ -14,6 +14,7 @@ from mms_jax.errors import ConfigError, CorpusError
 from mms_jax.text.normalize import normalize
 from mms_jax.text.tokenizer import Tokenizer
 
+FEWEST_ROWS = 10  # of a language in a run; with less, this is surely a mistake
 SHORTEST_FRAME = 0.025  # seconds; shorter recordings have no frame
 
 
@@ -132,6 +133,17 @@ def training_data(
             100 * repeats,
         )
     return plan, _decoder(table, corpora, needs, seed=seed, noise=config.noise)
+
+
+def warn_of_rare_languages(plan: TrainingPlan, updates: int) -> None:
+    """Names the languages of which a run of so many updates hears next to nothing."""
+    rows = plan.rows_by_language(updates)
+    if rare := sorted(language for language, count in rows.items() if count < FEWEST_ROWS):
+        logging.warning(
+            "%s: fewer than %d utterances are heard in %d updates, too few to learn a language; lower "
+            "config.input.beta_language, raise config.total_steps, or add speech",
+            ", ".join(f"{language} ({rows[language]:.2g})" for language in rare), FEWEST_ROWS, updates,
+        )  # fmt: skip
 
 
 def _checked_rows(config: ConfigDict) -> int:

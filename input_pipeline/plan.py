@@ -235,6 +235,16 @@ class TrainingPlan:
         table = self.table
         return PlannedBatch(step, int(table.buckets[bucket] * SAMPLE_RATE), int(table.labels[bucket]), items)
 
+    def rows_by_language(self, updates: int) -> dict[str, float]:
+        """About how many rows of each language a run of so many updates hears."""
+        draws = sum(sum(part.values()) for part in self._parts) / self.batches * updates
+        totals: dict[str, float] = {}
+        for members, weights in zip(self._members, self._weights):
+            languages, place = np.unique(self.table.language[members], return_inverse=True)
+            for language, weight in zip(languages, np.bincount(place, weights, len(languages))):
+                totals[str(language)] = totals.get(str(language), 0.0) + draws * float(weight)
+        return totals
+
     def repeats(self, most: int = 200) -> float:
         """The share of rows that equal an earlier row of their batch: the same utterance, not cropped.
 

@@ -22,7 +22,7 @@ import optax
 from absl import logging
 from ml_collections import ConfigDict
 
-from input_pipeline.dataset import language_hours, open_corpora, training_data
+from input_pipeline.dataset import language_hours, open_corpora, training_data, warn_of_rare_languages
 from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
 from mms_jax import sharding
@@ -79,6 +79,8 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         config.optimizer, config.total_steps, plan.pass_batches, task.parts, task.frozen
     )
     claim_workdir(config, folder)
+    if task.needs.tokenizer is not None:
+        warn_of_rare_languages(plan, config.total_steps)
     hours = language_hours(corpora)
     logging.info("%.2f hours in %d languages, %d batches a pass", sum(hours.values()), len(hours), plan.pass_batches)
 

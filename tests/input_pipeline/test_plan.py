@@ -136,6 +136,9 @@ def test_one_recording_and_extreme_imbalance():
     items = np.concatenate([plan.batch(step).items for step in range(plan.batches)])
     share = 1 / (1 + 100_000**0.5)
     assert np.mean(table.language[items] == "eng") == pytest.approx(share, rel=0.02)
+    rows = plan.rows_by_language(1000)
+    assert rows["eng"] == pytest.approx(share * len(items) / plan.batches * 1000, rel=0.02)
+    assert sum(rows.values()) == pytest.approx(len(items) / plan.batches * 1000)
 
 
 def test_temperature_raises_rare_languages_and_small_corpora():

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+from input_pipeline.dataset import open_corpora
 from mms_jax.checkpoint import load_model
 from mms_jax.config import default_config
 from mms_jax.errors import ConfigError, TrainingError
@@ -213,6 +214,30 @@ def test_a_run_with_adapters_trains_resumes_and_loads(tone_data, tmp_path, share
     swapped = mms_jax.load(tmp_path / "whole", languages=["swh", "eng"])
     np.testing.assert_allclose(swapped.logits([waveform], language="swh")[0], both[1], atol=1e-5)
     assert not np.allclose(both[0], both[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_a_language_with_one_utterance_is_learned_or_named(tone_table, tmp_path, caplog, beta):
+    """One recording of English among forty-odd of Swahili: with equal shares it is half of what is heard."""
+    header, *rows = tone_table.read_text().splitlines()
+    training = [row for row in rows if row.endswith("train")]
+    english = next(row for row in training if "\teng\t" in row)
+    kept = [row for row in training if "\tswh\t" in row] + [row for row in rows if row.endswith("test")]
+    table = tone_table.with_name(f"one_utterance_{beta}.tsv")
+    table.write_text("\n".join([header, english, *kept]) + "\n")
+    config = tone_experiment(prepare_folder("tones", table, tmp_path / "data"))
+    config.adapters.width, config.input.beta_language, config.total_steps = 2, beta, 5
+    with caplog.at_level("WARNING"):
+        train(config, str(tmp_path / "run"))
+    task = AsrTask.from_corpora(config, open_corpora(config.input.corpora, config.input.data_dir))
+    first = jax.jit(FunctionalModel.abstract(task.build).init)(jax.random.key(config.seed))
+    trained = load_model(tmp_path / "run").params
+    moved = np.any(np.asarray(trained["heads"]["kernel"]) != np.asarray(first["heads"]["kernel"]), axis=(1, 2))
+    assert moved[1] and ("too few to learn a language" in caplog.text) == (beta == 1.0)
+    if beta == 0.0:
+        assert moved[0]
+    else:
+        assert "eng (" in caplog.text and "swh (" not in caplog.text
 
 
 def test_a_bank_keeps_the_order_of_its_languages_through_a_checkpoint(tone_data, tmp_path):
