@@ -5,7 +5,7 @@ import logging as python_logging
 import pathlib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -46,26 +46,28 @@ def find_config(given: str) -> pathlib.Path:
     )
 
 
-def run_experiment(name: str, command: Callable[[ConfigDict, str], int | None], workdir_help: str) -> None:
+def run_experiment(name: str, command: Callable[..., int | None], workdir_help: str = "") -> None:
     """Parses the command line, runs `command` with config and workdir, and exits.
 
     Args:
       name: the module that runs, for usage.
-      command: returns the exit status, or None.
-      workdir_help: of --workdir.
+      command: (config, workdir), or (config) without --workdir; returns the exit status, or None.
+      workdir_help: of --workdir; "" for commands that have none.
     """
     python_logging.getLogger("jax._src.xla_bridge").setLevel(
         python_logging.WARNING
     )  # it tries backends that are not here
     config = config_flags.DEFINE_config_file("config", None, "an experiment: its name or file", lock_config=True)
-    workdir: flags.FlagHolder[str] = flags.DEFINE_string("workdir", None, workdir_help)  # type: ignore[assignment]
-    usage = f"python -m {name} --config=NAME --workdir=DIR [--config.key=value]"
+    if workdir_help:
+        flags.DEFINE_string("workdir", None, workdir_help)
+    needed = ("config", "workdir") if workdir_help else ("config",)
+    usage = f"python -m {name} --config=NAME{' --workdir=DIR' if workdir_help else ''} [--config.key=value]"
     help_wanted = any(argument.startswith(("--help", "-h", "-?")) for argument in sys.argv[1:])
 
     def parse(argv: list[str]) -> list[str]:
         if help_wanted:
             return flags.FLAGS(argv)
-        status = run_command(lambda: _parse(argv, rest, usage))
+        status = run_command(lambda: _parse(argv, rest, needed, usage))
         if status:
             leave(status)
         return rest
@@ -75,15 +77,16 @@ def run_experiment(name: str, command: Callable[[ConfigDict, str], int | None], 
     def main(argv: list[str]) -> None:
         if len(argv) > 1:
             sys.exit(f"error: unexpected arguments {' '.join(argv[1:])}; usage: {usage}")
-        leave(run_command(lambda: command(config.value, workdir.value)))
+        workdir = (flags.FLAGS["workdir"].value,) if workdir_help else ()
+        leave(run_command(lambda: command(config.value, *workdir)))
 
     app.run(main, flags_parser=parse)
 
 
-def _parse(argv: list[str], rest: list[str], usage: str) -> None:
+def _parse(argv: list[str], rest: list[str], needed: Sequence[str], usage: str) -> None:
     """Parses flags. Raises ConfigError, with the nearest key, for those that do not exist."""
     argv = _with_config_file(argv)
-    for name in ("config", "workdir"):
+    for name in needed:
         if not any(re.match(rf"--?{name}(=|$)", argument) for argument in argv):
             raise ConfigError(f"--{name} is missing; usage: {usage}")
     try:
@@ -108,7 +111,7 @@ def _parse(argv: list[str], rest: list[str], usage: str) -> None:
         raise ConfigError(f"--config: the file cannot be used: {type(error).__name__}: {_one_line(error)}") from error
     if not isinstance(flags.FLAGS["config"].value, ConfigDict):
         raise ConfigError("--config: get_config() returns no ConfigDict; start from mms_jax.config.default_config")
-    if not flags.FLAGS["workdir"].value:
+    if "workdir" in needed and not flags.FLAGS["workdir"].value:
         raise ConfigError("--workdir is empty; name a folder, which is made if it does not exist")
 
 

@@ -74,6 +74,21 @@ ROOMS: dict[str, set[str]] = {
         "audio",
         "errors",
     },
+    # The training step of `train`, without data and without a machine.
+    "compile": {
+        "command",
+        "experiment",
+        "config",
+        "train",
+        "training",
+        "tasks",
+        "input_pipeline",
+        "optimizers",
+        "sharding",
+        "models",
+        "audio",
+        "errors",
+    },
     # The one command that trains: from a table of recordings to a model with one language more.
     "adapt": {
         "config",

@@ -50,7 +50,8 @@ class FunctionalModel:
 
     def shapes(self) -> Params:
         """The parameters as ShapeDtypeStructs."""
-        return jax.eval_shape(self.init, jax.random.key(0))
+        # The key is made inside: on a mesh of devices that are not here, none can be made.
+        return jax.eval_shape(lambda: self.init(jax.random.key(0)))
 
     def shardings(self, mesh: jax.sharding.Mesh) -> Params:
         """The sharding of each parameter, derived from its logical axes."""

@@ -1,0 +1,114 @@
+"""Whether a training step fits a machine, and how fast it is: python -m mms_jax.compile --config=NAME --topology=v5e:16x16
+
+Compiles the step with the real compiler of the machine, which need not be here: pip install -e '.[tpu]' brings that of
+TPUs. The corpora of the config need not exist either; --languages and --symbols replace them. Prints memory, FLOPs,
+collectives, and an estimate of the time of a step, see `mms_jax.compile.estimate`. The exit status is 1 where the step does
+not fit.
+
+--platform=cpu compiles for the devices of this machine. --platform=cuda lowers only, since the compiler of GPUs needs one.
+--search tries recomputation, meshes and accumulation, and prints a table, best first.
+"""
+
+if __name__ == "__main__":  # before the libraries below are imported, which takes seconds
+    from mms_jax.command import hold_signals
+
+    hold_signals()
+
+
+import itertools
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from absl import flags, logging
+from ml_collections import ConfigDict
+
+from mms_jax.compile.chips import chip_of, tpu_devices
+from mms_jax.compile.program import TracedStep, trace_step
+from mms_jax.compile.report import Compiled, format_report, format_search
+from mms_jax.config import current_config
+from mms_jax.errors import ConfigError
+from mms_jax.experiment import run_experiment
+from mms_jax.tasks import find_task
+
+_PLATFORM = flags.DEFINE_enum("platform", "tpu", ["tpu", "cpu", "cuda"], "for which to compile")
+_TOPOLOGY = flags.DEFINE_string("topology", "", "of TPUs: CHIP:SHAPE, as in v5e:16x16")
+_SLICES = flags.DEFINE_integer("slices", 1, "slices of this topology", lower_bound=1)
+_LANGUAGES = flags.DEFINE_integer(
+    "languages", 1, "of the corpora that the step would see", lower_bound=1, upper_bound=17_000
+)
+_SYMBOLS = flags.DEFINE_integer("symbols", 40, "letters of each language", lower_bound=1, upper_bound=20_000)
+_SEARCH = flags.DEFINE_bool("search", False, "tries recomputation, meshes and accumulation")
+
+REMAT = ("none", "dots", "full")
+
+
+def compile_step(config: ConfigDict, devices: Sequence[Any]) -> Compiled:
+    """Compiles the step of an experiment for TPUs or CPUs; what does not fit is told in the result."""
+    step = trace_step(config, devices, _LANGUAGES.value, _SYMBOLS.value)
+    begun = time.monotonic()
+    chip = chip_of(_TOPOLOGY.value) if _PLATFORM.value == "tpu" else None
+    try:
+        with jax.set_mesh(step.mesh):
+            compiled = step.traced.lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return Compiled.too_large(config, step, chip, str(error))
+    return Compiled.of(config, step, chip, compiled, time.monotonic() - begun)
+
+
+def variants(config: ConfigDict, devices: int) -> list[ConfigDict]:
+    """Experiments with the same batch, but another recomputation, mesh, or accumulation."""
+    found = []
+    sizes = [2**power for power in range(devices.bit_length())]
+    for remat, fsdp, parts in itertools.product(REMAT, sizes, (1, 2, 4)):
+        changed = config.copy_and_resolve_references()
+        if "remat" not in changed.model:
+            if remat != "none":
+                continue
+        else:
+            changed.model.remat = remat
+        changed.mesh.fsdp, changed.optimizer.accumulate = fsdp, parts
+        rows = changed.input.batch_rows or int(changed.input.batch_seconds / changed.input.bucket_seconds[-1])
+        if rows >= devices * parts:
+            changed.input.rows_multiple = devices * parts
+            found.append(changed)
+    return found
+
+
+def _main(config: ConfigDict) -> int:
+    config = current_config(config)
+    find_task(config.task).check_config(config)
+    if _PLATFORM.value == "cuda":
+        return _lower_for_cuda(config)
+    if _PLATFORM.value == "tpu" and not _TOPOLOGY.value:
+        raise ConfigError("--topology is missing; name the machine, as in --topology=v5e:16x16")
+    devices = tpu_devices(_TOPOLOGY.value, _SLICES.value) if _PLATFORM.value == "tpu" else jax.devices()
+    logging.info("compiling for %d devices of kind %s", len(devices), devices[0].device_kind)
+    if not _SEARCH.value:
+        compiled = compile_step(config, devices)
+        print(format_report(compiled))
+        return 0 if compiled.fits else 1
+    results = []
+    for number, variant in enumerate(options := variants(config, len(devices)), 1):
+        results.append(compile_step(variant, devices))
+        print(f"{number} of {len(options)}: {results[-1].summary}", flush=True)
+    print("\n" + format_search(results))
+    return 0 if any(result.fits for result in results) else 1
+
+
+def _lower_for_cuda(config: ConfigDict) -> int:
+    step: TracedStep = trace_step(config, jax.devices(), _LANGUAGES.value, _SYMBOLS.value)
+    with jax.set_mesh(step.mesh):
+        lowered = step.traced.lower(lowering_platforms=("cuda",))
+    lines = len(lowered.as_text().splitlines())
+    print(
+        f"lowers for GPUs: {lines:,} lines, {step.flops:.3g} FLOPs a step, {step.rows} rows; only a GPU can compile them"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_experiment("mms_jax.compile", _main)

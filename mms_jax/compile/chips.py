@@ -1,0 +1,89 @@
+"""Accelerators by the name of their topology: peak, memory, and bandwidths."""
+
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from mms_jax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """Figures of one chip, as its vendor states them.
+
+    Attributes:
+      peak: products and sums of bfloat16 a second.
+      memory: bytes.
+      bandwidth: of the memory, bytes a second.
+      link: of one link to a neighbor, bytes a second in each direction.
+      network: between slices, bytes a second for each chip.
+    """
+
+    peak: float
+    memory: float
+    bandwidth: float
+    link: float
+    network: float
+
+
+# Google Cloud's pages "TPU v4", "TPU v5e", "TPU v5p", "TPU v6e" (system architecture): peak in bfloat16, HBM, and the
+# interconnect of a chip divided by its ports: 6 for v4 and v5p, 4 for v5e and v6e. The network is a host's, divided by its
+# chips.
+CHIPS = {
+    "v4": Chip(275e12, 32e9, 1200e9, 50e9, 6.25e9),
+    "v5e": Chip(197e12, 16e9, 819e9, 50e9, 3.1e9),
+    "v5p": Chip(459e12, 95e9, 2765e9, 100e9, 6.25e9),
+    "v6e": Chip(918e12, 32e9, 1640e9, 112e9, 12.5e9),
+}
+
+
+def chip_of(topology: str) -> Chip:
+    """The chip of a topology, "v5e:16x16".
+
+    Raises:
+      ConfigError: an unknown chip, or no shape.
+    """
+    name, _, shape = topology.partition(":")
+    if name not in CHIPS or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
+        raise ConfigError(
+            f"--topology={topology}: write CHIP:SHAPE, as in v5e:16x16 or v5p:4x4x4; chips: {', '.join(CHIPS)}"
+        )
+    return CHIPS[name]
+
+
+def chips_in(topology: str) -> int:
+    """The number of chips of a topology."""
+    return math.prod(int(size) for size in topology.partition(":")[2].split("x"))
+
+
+def tpu_devices(topology: str, slices: int) -> Sequence[Any]:
+    """Devices for which the TPU compiler works, without a TPU.
+
+    Args:
+      topology: "v5e:16x16", of each slice.
+      slices: their number.
+
+    Raises:
+      ConfigError: libtpu is missing, or knows no such topology.
+    """
+    chip_of(topology)
+    # Without these, libtpu asks Google Cloud's metadata server for its machine, and locks out other processes.
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    from jax.experimental import topologies
+
+    options: dict[str, Any] = {"num_slices": slices} if slices > 1 else {}
+    if topology.startswith("v4:"):
+        options["chip_config_name"] = "megacore"  # the two cores of a chip are one device, as on Cloud TPU
+    try:
+        return topologies.get_topology_desc(topology, "tpu", **options).devices
+    except (RuntimeError, ValueError, jax.errors.JaxRuntimeError) as error:
+        message = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"--topology={topology}: {message}; the TPU compiler comes with pip install 'mms-jax[tpu]'"
+        ) from error

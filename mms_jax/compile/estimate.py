@@ -1,0 +1,98 @@
+"""How long a compiled step takes on a chip, by a roofline over its operations.
+
+Each operation takes the longer of its arithmetic at the chip's peak and its traffic at the memory's bandwidth (Williams et
+al. 2009). Copies that the compiler starts ahead run beside other operations, as do collectives that are started ahead
+or fused with arithmetic; the others add up. A collective runs around a ring, in both directions, over the links of one
+dimension of the torus; where it spans slices, over the network. The estimate is thus of a program that never waits for a
+host or for a slower chip.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from mms_jax.compile.chips import Chip
+from mms_jax.compile.hlo import Step
+
+_AHEAD = ("copy-start", "slice-start", "dynamic-slice-start")
+# What a ring sends of the largest array, in units of (devices - 1) / devices of it.
+_RING = {"all-reduce": 2.0, "all-gather": 1.0, "reduce-scatter": 1.0, "all-to-all": 0.25, "ragged-all-to-all": 0.25}
+
+
+@dataclasses.dataclass(frozen=True)
+class Traffic:
+    """Collectives of one kind over the same axes: how many, and the bytes of their largest arrays."""
+
+    kind: str
+    axes: str
+    count: float
+    bytes: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """One step on one chip.
+
+    Attributes:
+      flops: products and sums.
+      compute, memory, network: seconds of each, as if it were alone.
+      seconds: of the step.
+    """
+
+    flops: float
+    compute: float
+    memory: float
+    network: float
+    seconds: float
+
+
+def estimate(steps: Sequence[Step], chip: Chip, mesh: jax.sharding.Mesh) -> Estimate:
+    """The time of a program, see above."""
+    flops = sum(step.times * step.flops for step in steps)
+    memory = sum(step.times * step.bytes for step in steps) / chip.bandwidth
+    in_turn = sum(
+        step.times * max(step.flops / chip.peak, step.bytes / chip.bandwidth)
+        for step in steps
+        if step.instruction.opcode not in _AHEAD
+    )
+    beside, alone = (
+        sum(step.times * _sending(step, chip, mesh) for step in steps if step.collective and step.overlaps == overlaps)
+        for overlaps in (True, False)
+    )
+    seconds = max(in_turn + alone, memory, beside + alone)
+    return Estimate(flops, flops / chip.peak, memory, beside + alone, seconds)
+
+
+def _sending(step: Step, chip: Chip, mesh: jax.sharding.Mesh) -> float:
+    devices = len(step.groups) or mesh.size
+    bandwidth = chip.network if _spans_slices(step.groups, mesh) else 2 * chip.link
+    if step.collective == "collective-permute":
+        return step.sent / bandwidth
+    return _RING[step.collective] * step.sent * (devices - 1) / devices / bandwidth
+
+
+def _spans_slices(group: Sequence[int], mesh: jax.sharding.Mesh) -> bool:
+    devices = mesh.devices.flat
+    return len({getattr(devices[place], "slice_index", 0) for place in group}) > 1
+
+
+def traffic(steps: Sequence[Step], mesh: jax.sharding.Mesh) -> list[Traffic]:
+    """The collectives by kind and mesh axes, largest first."""
+    sums: dict[tuple[str, str], list[float]] = {}
+    for step in steps:
+        if step.collective:
+            entry = sums.setdefault((step.collective, _axes(step.groups, mesh)), [0.0, 0.0])
+            entry[0] += step.times
+            entry[1] += step.times * step.sent
+    found = [Traffic(kind, axes, count, size) for (kind, axes), (count, size) in sums.items()]
+    return sorted(found, key=lambda row: -row.bytes)
+
+
+def _axes(group: Sequence[int], mesh: jax.sharding.Mesh) -> str:
+    """The axes along which the devices of a group differ: "data x fsdp"."""
+    if not group:
+        return " x ".join(name for name, size in mesh.shape.items() if size > 1)
+    coordinates = np.asarray(np.unravel_index(np.asarray(group), mesh.devices.shape))
+    return " x ".join(name for name, row in zip(mesh.axis_names, coordinates) if len(set(row.tolist())) > 1)

@@ -1,0 +1,340 @@
+"""Reads a compiled program: its operations, how often each runs, and what it computes, reads, writes and sends."""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from mms_jax.compile.flops import pairs_along
+
+_BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "token": 0}
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
+# Instructions that move no data.
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
+         "opt-barrier", "iota"}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+    """The type of an array; `fast` ones lie in the memory on the chip, beside the units that compute."""
+
+    kind: str
+    shape: tuple[int, ...]
+    fast: bool
+
+    @property
+    def bytes(self) -> float:
+        """Its size."""
+        bits = _BITS.get(self.kind) or int(re.sub(r"\D", "", self.kind.split("e")[0]) or 0)
+        return math.prod(self.shape) * bits / 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """A line of a computation.
+
+    Attributes:
+      name, opcode: of it.
+      arrays: its result; several, where it is a tuple.
+      operands: names.
+      text: the line behind the operands: its attributes.
+    """
+
+    name: str
+    opcode: str
+    arrays: tuple[Array, ...]
+    operands: tuple[str, ...]
+    text: str
+
+    def attribute(self, name: str) -> str:
+        """The value of `name=...`, up to the next comma outside of braces; "" where there is none."""
+        match = re.search(rf"\b{name}=(\{{[^{{}}]*(?:\{{[^{{}}]*\}}[^{{}}]*)*\}}|[^,\s]+)", self.text)
+        return match[1] if match else ""
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """The computations that it runs."""
+        return tuple(re.findall(r"(?:calls|to_apply|body|condition|branch_computations)=\{?%?([\w.-]+)", self.text))
+
+
+Computation = dict[str, Instruction]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """An instruction that runs as a unit, and what it costs each time.
+
+    Attributes:
+      instruction: the line.
+      times: how often it runs.
+      flops: products and sums.
+      bytes: read from and written to memory.
+      sent: bytes of the largest array of a collective; 0 for others.
+      collective: its kind; "" for others.
+      groups: devices that exchange data, by position in the mesh; () for none.
+      overlaps: whether it runs beside others.
+    """
+
+    instruction: Instruction
+    times: float
+    flops: float
+    bytes: float
+    sent: float = 0.0
+    collective: str = ""
+    groups: tuple[int, ...] = ()
+    overlaps: bool = False
+
+
+class Program:
+    """The text of a compiled program."""
+
+    def __init__(self, text: str):
+        """Reads it.
+
+        Args:
+          text: of `Compiled.as_text()`.
+        """
+        self.computations: dict[str, Computation] = {}
+        self.entry = ""
+        current: Computation = {}
+        for line in text.splitlines():
+            if header := re.match(r"(ENTRY )?%?([\w.-]+) \(.*\{$", line):
+                current = self.computations.setdefault(header[2], {})
+                self.entry = header[2] if header[1] else self.entry
+            elif instruction := _read(line):
+                current[instruction.name] = instruction
+
+    def steps(self) -> list[Step]:
+        """What runs, in order; a loop's body as often as the compiler knows that it runs."""
+        return list(self._walk(self.entry, 1.0))
+
+    def _walk(self, name: str, times: float) -> Iterator[Step]:
+        computation = self.computations[name]
+        for instruction in computation.values():
+            if instruction.opcode == "while":
+                yield from self._walk(instruction.attribute("body").lstrip("%"), times * self._trips(instruction))
+            elif instruction.opcode == "conditional":
+                branches = re.findall(r"%?([\w.-]+)", instruction.attribute("branch_computations").strip("{}"))
+                branches = branches or list(instruction.called)
+                alternatives = [list(self._walk(branch, times)) for branch in branches]
+                yield from max(alternatives, key=lambda steps: sum(step.flops + step.bytes for step in steps))
+            elif instruction.opcode == "call":
+                yield from self._walk(instruction.attribute("to_apply").lstrip("%"), times)
+            elif instruction.opcode not in _FREE and not instruction.opcode.endswith("-done"):
+                yield self._step(instruction, computation, times)
+
+    def _trips(self, loop: Instruction) -> float:
+        """How often a loop runs: as noted by the compiler, or the constant with which its condition compares."""
+        if match := re.search(r'"known_trip_count":\s*\{"n":\s*"(\d+)"', loop.text):
+            return float(match[1])
+        condition = self.computations[loop.attribute("condition").lstrip("%")]
+        root = list(condition.values())[-1]
+        limits = [condition[name].text for name in root.operands if condition[name].opcode == "constant"]
+        return float(limits[0]) if root.opcode == "compare" and limits else 1.0
+
+    def _step(self, instruction: Instruction, computation: Computation, times: float) -> Step:
+        inside = [instruction, *self._inside(instruction)]
+        flops = sum(self._flops(one, place) for one, place in self._with_place(instruction, computation))
+        collectives = [one for one in inside if _collective(one)]
+        if not collectives:
+            return Step(instruction, times, flops, self._bytes(instruction, computation))
+        chosen = max(collectives, key=lambda one: sum(array.bytes for array in one.arrays))
+        place = self._place_of(chosen, instruction, computation)
+        involved = [*chosen.arrays, *(array for name in chosen.operands for array in place[name].arrays)]
+        return Step(
+            instruction,
+            times,
+            flops,
+            self._bytes(instruction, computation),
+            sent=max(array.bytes for array in involved),
+            collective=_collective(chosen),
+            groups=_first_group(chosen),
+            # A fusion that computes too does so while the data are on their way.
+            overlaps=instruction.opcode.endswith("-start") or flops > 0,
+        )
+
+    def _inside(self, instruction: Instruction) -> Iterator[Instruction]:
+        for one, _ in self._with_place(instruction, {}):
+            if one is not instruction:
+                yield one
+
+    def _with_place(
+        self, instruction: Instruction, computation: Computation
+    ) -> Iterator[tuple[Instruction, Computation]]:
+        """An instruction and all that it calls, each with its computation; functions of reductions are left out."""
+        yield instruction, computation
+        if instruction.opcode in ("fusion", "async-start", "custom-call"):
+            for name in instruction.called:
+                for one in self.computations.get(name, {}).values():
+                    yield from self._with_place(one, self.computations[name])
+
+    def _place_of(self, wanted: Instruction, instruction: Instruction, computation: Computation) -> Computation:
+        return next(place for one, place in self._with_place(instruction, computation) if one is wanted)
+
+    def _flops(self, instruction: Instruction, computation: Computation) -> float:
+        if instruction.opcode not in ("dot", "convolution"):
+            return 0.0
+        left, right = (computation[name].arrays[0].shape for name in instruction.operands[:2])
+        out = instruction.arrays[0].shape
+        if instruction.opcode == "dot":
+            contracted = re.findall(r"\d+", instruction.attribute("lhs_contracting_dims"))
+            return 2.0 * math.prod(out) * math.prod(left[int(axis)] for axis in contracted)
+        return _convolution_flops(instruction, left, right, out)
+
+    def _bytes(self, instruction: Instruction, computation: Computation) -> float:
+        """What an instruction moves; of an array of which it needs a slice, as of stacked layers, the slice."""
+        body = self.computations.get((instruction.called or ("",))[0], {}) if instruction.opcode == "fusion" else {}
+        if instruction.opcode in ("copy-start", "slice-start"):  # (source, target, ...)
+            return instruction.arrays[1].bytes * (1 if instruction.arrays[1].fast else 2)
+        if instruction.opcode in ("dynamic-slice", "gather", "slice"):
+            return 2 * sum(_slow(array) for array in instruction.arrays)
+        if instruction.opcode == "dynamic-update-slice":
+            return 2 * sum(map(_slow, computation[instruction.operands[1]].arrays))
+        whole = [sum(map(_slow, computation[name].arrays)) for name in instruction.operands if name in computation]
+        if not body:
+            return sum(whole) + sum(map(_slow, instruction.arrays))
+        read = sum(min(size, _read_of(body, place)) for place, size in enumerate(whole))
+        return read + _written_of(body, instruction)
+
+
+def _slow(array: Array) -> float:
+    return 0.0 if array.fast else array.bytes
+
+
+def _users(body: Computation, name: str) -> list[Instruction]:
+    """Those that use a value, through views of it; handing it on is no use."""
+    found: list[Instruction] = []
+    for one in body.values():
+        if name in one.operands and one.opcode != "tuple":
+            found += _users(body, one.name) if one.opcode in ("bitcast", "get-tuple-element") else [one]
+    return found
+
+
+def _read_of(body: Computation, place: int) -> float:
+    """The bytes of a fusion's parameter that it reads."""
+    parameter = next((one for one in body.values() if one.opcode == "parameter" and one.text == str(place)), None)
+    read = 0.0
+    for user in _users(body, parameter.name) if parameter else ():
+        if user.opcode in ("dynamic-slice", "gather"):
+            read += sum(array.bytes for array in user.arrays)
+        elif user.opcode != "dynamic-update-slice":  # which changes the array in place
+            return math.inf
+    return read
+
+
+def _written_of(body: Computation, fusion: Instruction) -> float:
+    """The bytes that a fusion writes: an array that is changed in place is written where it changes."""
+    root = list(body.values())[-1]
+    results = [body[name] for name in root.operands] if root.opcode == "tuple" else [root]
+    written = 0.0
+    for result, array in zip(results, fusion.arrays):
+        while result.opcode == "bitcast":
+            result = body[result.operands[0]]
+        if result.opcode == "dynamic-update-slice":
+            written += min(_slow(array), sum(one.bytes for one in body[result.operands[1]].arrays))
+        elif result.opcode != "parameter":
+            written += _slow(array)
+    return written
+
+
+_ARRAY = re.compile(r"([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\](\{[^}]*\})?")
+
+
+def _read(line: str) -> Instruction | None:
+    match = re.match(r"\s+(?:ROOT )?%?([\w.-]+) = (.*)$", line)
+    if not match:
+        return None
+    name, rest = match[1], match[2]
+    end = _closing(rest, 0) + 1 if rest.startswith("(") else rest.index(" ")
+    kind, rest = rest[:end], rest[end:].lstrip()
+    opcode, _, rest = rest.partition("(")
+    end = _closing("(" + rest, 0) - 1
+    inside, text = rest[:end], rest[end + 1 :]
+    arrays = tuple(
+        Array(found[1], tuple(int(size) for size in found[2].split(",") if size), "S(1)" in (found[3] or ""))
+        for found in _ARRAY.finditer(kind)
+    )
+    operands = tuple(re.findall(r"%([\w.-]+)", inside))
+    return Instruction(name, opcode, arrays, operands, inside if opcode in ("parameter", "constant") else text)
+
+
+def _closing(text: str, start: int) -> int:
+    depth = 0
+    for place in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[place], 0)
+        if depth == 0:
+            return place
+    return len(text) - 1
+
+
+def _collective(instruction: Instruction) -> str:
+    name = instruction.opcode.removesuffix("-start")
+    return name if name in COLLECTIVES else ""
+
+
+@functools.lru_cache(maxsize=1000)
+def _groups_of(text: str) -> tuple[int, ...]:
+    """The first group of `replica_groups`.
+
+    Three ways of writing it are read: {{0,1},{2,3}}; [2,2]<=[2,2]T(1,0); and mesh['a'=2,'b'=2], device_ids=([2,2]T(1,0))
+    {'a'}.
+    """
+    if text.startswith("mesh"):
+        axes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", text)}
+        order = re.search(r"device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\)", text)
+        ids = np.arange(math.prod(axes.values()))
+        if order:
+            ids = ids.reshape([int(size) for size in order[1].split(",")])
+            ids = ids.transpose([int(axis) for axis in order[2].split(",")]) if order[2] else ids
+        exchanging = re.findall(r"'(\w+)'", text.rpartition("{")[2])
+        chosen = tuple(slice(None) if name in exchanging else 0 for name in axes)
+        return tuple(int(value) for value in ids.reshape(list(axes.values()))[chosen].ravel())
+    if match := re.match(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
+        shape, source = ([int(size) for size in match[place].split(",")] for place in (1, 2))
+        ids = np.arange(math.prod(source)).reshape(source)
+        if match[3]:
+            ids = ids.transpose([int(axis) for axis in match[3].split(",")])
+        return tuple(int(value) for value in ids.reshape(shape)[0].ravel())
+    first = re.search(r"\{([\d,]+)\}", text)
+    return tuple(int(value) for value in first[1].split(",")) if first else ()
+
+
+def _first_group(instruction: Instruction) -> tuple[int, ...]:
+    if pairs := instruction.attribute("source_target_pairs"):
+        found = [int(value) for value in re.findall(r"\d+", pairs)]
+        return tuple(found[:2])
+    match = re.search(
+        r"replica_groups=(\{\{.*?\}\}|\[[\d,]+\]<=\[[\d,]+\](?:T\([\d,]+\))?|mesh\[.*?\{[^}]*\})", instruction.text
+    )
+    return _groups_of(match[1]) if match else ()
+
+
+def _convolution_flops(
+    instruction: Instruction, left: Sequence[int], right: Sequence[int], out: Sequence[int]
+) -> float:
+    """Those of real inputs: compilers write batched products as convolutions over padding."""
+    numbers = re.match(r"(\w+)_(\w+)->(\w+)", instruction.attribute("dim_labels"))
+    assert numbers is not None
+    window = instruction.attribute("window").strip("{}")
+    options = {key: values.split("x") for key, values in re.findall(r"(\w+)=([\dx_-]+)", window)}
+    spatial = sorted(set(numbers[1]) - set("bf"))
+    pairs = 1.0
+    for place, axis in enumerate(spatial):
+
+        def option(name: str, default: str, place: int = place) -> str:
+            return options[name][place] if name in options else default
+
+        pairs *= pairs_along(
+            inputs=left[numbers[1].index(axis)],
+            taps=right[numbers[2].index(axis)],
+            outputs=out[numbers[3].index(axis)],
+            stride=int(option("stride", "1")),
+            low=int(option("pad", "0_0").split("_")[0]),
+            input_dilation=int(option("lhs_dilate", "1")),
+            tap_dilation=int(option("rhs_dilate", "1")),
+        )
+    batch, features = out[numbers[3].index("b")], out[numbers[3].index("f")]
+    return 2.0 * batch * features * right[numbers[2].index("i")] * pairs
