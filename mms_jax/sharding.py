@@ -140,6 +140,38 @@ def rows_apart(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Callabl
     return jax.shard_map(function, in_specs=(rows, PartitionSpec()), out_specs=rows)
 
 
+def rows_and_heads_apart(function: Callable[..., jax.Array], heads: int) -> Callable[..., jax.Array]:
+    """Lets every device run `function(q, k, v, segments)` on its own rows and heads, without a partitioner.
+
+    Args:
+      function: processes each row and head independently; q, k, v and its result are (batch, heads, ...), segments is
+        (batch, ...).
+      heads: their number; where the tensor axis does not divide it, every device has all.
+
+    Returns:
+      The same function; `function` itself if no mesh is set.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return function
+    over_heads = "tensor" if heads % mesh.shape["tensor"] == 0 else None
+    both, rows = PartitionSpec(BATCH_AXES, over_heads), PartitionSpec(BATCH_AXES)
+    # Kernels do not say along which axes their results vary, which JAX would check.
+    return jax.shard_map(function, in_specs=(both, both, both, rows), out_specs=both, check_vma=False)
+
+
+def divides_rows(rows: int) -> bool:
+    """Whether the mesh that is set, if any, cuts so many rows into equal parts."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.empty or rows % int(np.prod([mesh.shape[axis] for axis in BATCH_AXES])) == 0
+
+
+def platform() -> str:
+    """What the program that is traced will run on: the devices of the mesh that is set, or JAX's default."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device.platform if device is not None else jax.default_backend()
+
+
 def automatic(update: Callable, state: Any) -> Callable:
     """Lets the compiler choose the shardings of `update(state, batch) -> (state, metrics)`, on an Explicit mesh too.
 

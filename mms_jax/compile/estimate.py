@@ -1,6 +1,7 @@
 """How long a compiled step takes on a chip, by a roofline over its operations.
 
-Each operation takes the longer of its arithmetic at the chip's peak and its traffic at the memory's bandwidth (Williams et
+Each operation takes the longer of its arithmetic, of operands that are padded to the width of the matrix units, at the
+chip's peak, and of its traffic at the memory's bandwidth (Williams et
 al. 2009). Copies that the compiler starts ahead run beside other operations, as do collectives that are started ahead
 or fused with arithmetic; the others add up. A collective runs around a ring, in both directions, over the links of one
 dimension of the torus; where it spans slices, over the network. The estimate is thus of a program that never waits for a
@@ -36,7 +37,7 @@ class Estimate:
     """One step on one chip.
 
     Attributes:
-      flops: products and sums.
+      flops: products and sums, without padding.
       compute, memory, network: seconds of each, as if it were alone.
       seconds: of the step.
     """
@@ -51,9 +52,10 @@ class Estimate:
 def estimate(steps: Sequence[Step], chip: Chip, mesh: jax.sharding.Mesh) -> Estimate:
     """The time of a program, see above."""
     flops = sum(step.times * step.flops for step in steps)
+    compute = sum(step.times * step.padded for step in steps) / chip.peak
     memory = sum(step.times * step.bytes for step in steps) / chip.bandwidth
     in_turn = sum(
-        step.times * max(step.flops / chip.peak, step.bytes / chip.bandwidth)
+        step.times * max(step.padded / chip.peak, step.bytes / chip.bandwidth)
         for step in steps
         if step.instruction.opcode not in _AHEAD
     )
@@ -62,7 +64,7 @@ def estimate(steps: Sequence[Step], chip: Chip, mesh: jax.sharding.Mesh) -> Esti
         for overlaps in (True, False)
     )
     seconds = max(in_turn + alone, memory, beside + alone)
-    return Estimate(flops, flops / chip.peak, memory, beside + alone, seconds)
+    return Estimate(flops, compute, memory, beside + alone, seconds)
 
 
 def _sending(step: Step, chip: Chip, mesh: jax.sharding.Mesh) -> float:
@@ -74,8 +76,8 @@ def _sending(step: Step, chip: Chip, mesh: jax.sharding.Mesh) -> float:
 
 
 def _spans_slices(group: Sequence[int], mesh: jax.sharding.Mesh) -> bool:
-    devices = mesh.devices.flat
-    return len({getattr(devices[place], "slice_index", 0) for place in group}) > 1
+    devices = mesh.devices.flatten()[list(group)] if group else mesh.devices.flat
+    return len({getattr(device, "slice_index", 0) for device in devices}) > 1
 
 
 def traffic(steps: Sequence[Step], mesh: jax.sharding.Mesh) -> list[Traffic]:

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax
+import jax.extend
 import numpy as np
 
 
@@ -26,7 +27,7 @@ def count_flops(jaxpr: Any) -> float:
         elif name == "cond":
             total += max(count_flops(branch) for branch in parameters["branches"])
         else:
-            times = parameters["length"] if name == "scan" else _programs(parameters) if name == "pallas_call" else 1
+            times = {"scan": _length, "pallas_call": _programs, "shard_map": _devices}.get(name, _once)(parameters)
             total += times * sum(count_flops(inner) for inner in _inner(parameters))
     return total
 
@@ -39,6 +40,21 @@ def _inner(parameters: dict[str, Any]) -> list[Any]:
             if isinstance(one, jax.extend.core.ClosedJaxpr | jax.extend.core.Jaxpr):
                 found.append(one)
     return found
+
+
+def _once(parameters: dict[str, Any]) -> int:
+    del parameters
+    return 1
+
+
+def _length(parameters: dict[str, Any]) -> int:
+    return parameters["length"]
+
+
+def _devices(parameters: dict[str, Any]) -> int:
+    """How many devices share the work of a function that each runs on its part."""
+    used = {axis for spec in parameters["in_specs"] for part in spec if part for axis in np.atleast_1d(part).tolist()}
+    return math.prod(parameters["mesh"].shape[axis] for axis in used)
 
 
 def _programs(parameters: dict[str, Any]) -> int:

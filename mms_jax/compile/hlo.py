@@ -11,6 +11,9 @@ import numpy as np
 from mms_jax.compile.flops import pairs_along
 
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "token": 0}
+LANES = 128  # rows and columns of a TPU's matrix unit (256 on v6e)
+# Kernels of `jax.experimental.pallas.ops.tpu.flash_attention`, and how often each multiplies frames by frames.
+_KERNELS = {"flash_attention": 2, "flash_mha_bwd_dq": 3, "flash_mha_bwd_dkv": 4}
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 # Instructions that move no data.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
@@ -71,6 +74,7 @@ class Step:
       instruction: the line.
       times: how often it runs.
       flops: products and sums.
+      padded: the same, where every row of a matrix unit works, see LANES.
       bytes: read from and written to memory.
       sent: bytes of the largest array of a collective; 0 for others.
       collective: its kind; "" for others.
@@ -81,6 +85,7 @@ class Step:
     instruction: Instruction
     times: float
     flops: float
+    padded: float
     bytes: float
     sent: float = 0.0
     collective: str = ""
@@ -137,10 +142,10 @@ class Program:
 
     def _step(self, instruction: Instruction, computation: Computation, times: float) -> Step:
         inside = [instruction, *self._inside(instruction)]
-        flops = sum(self._flops(one, place) for one, place in self._with_place(instruction, computation))
+        flops, padded = np.sum([_flops(*one) for one in self._with_place(instruction, computation)], axis=0).tolist()
         collectives = [one for one in inside if _collective(one)]
         if not collectives:
-            return Step(instruction, times, flops, self._bytes(instruction, computation))
+            return Step(instruction, times, flops, padded, self._bytes(instruction, computation))
         chosen = max(collectives, key=lambda one: sum(array.bytes for array in one.arrays))
         place = self._place_of(chosen, instruction, computation)
         involved = [*chosen.arrays, *(array for name in chosen.operands for array in place[name].arrays)]
@@ -148,6 +153,7 @@ class Program:
             instruction,
             times,
             flops,
+            padded,
             self._bytes(instruction, computation),
             sent=max(array.bytes for array in involved),
             collective=_collective(chosen),
@@ -173,16 +179,6 @@ class Program:
 
     def _place_of(self, wanted: Instruction, instruction: Instruction, computation: Computation) -> Computation:
         return next(place for one, place in self._with_place(instruction, computation) if one is wanted)
-
-    def _flops(self, instruction: Instruction, computation: Computation) -> float:
-        if instruction.opcode not in ("dot", "convolution"):
-            return 0.0
-        left, right = (computation[name].arrays[0].shape for name in instruction.operands[:2])
-        out = instruction.arrays[0].shape
-        if instruction.opcode == "dot":
-            contracted = re.findall(r"\d+", instruction.attribute("lhs_contracting_dims"))
-            return 2.0 * math.prod(out) * math.prod(left[int(axis)] for axis in contracted)
-        return _convolution_flops(instruction, left, right, out)
 
     def _bytes(self, instruction: Instruction, computation: Computation) -> float:
         """What an instruction moves; of an array of which it needs a slice, as of stacked layers, the slice."""
@@ -312,12 +308,38 @@ def _first_group(instruction: Instruction) -> tuple[int, ...]:
     return _groups_of(match[1]) if match else ()
 
 
-def _convolution_flops(
-    instruction: Instruction, left: Sequence[int], right: Sequence[int], out: Sequence[int]
-) -> float:
+def _flops(instruction: Instruction, computation: Computation) -> tuple[float, float]:
+    """Products and sums; and those of matrix units of LANES rows and columns, of which narrow operands leave some idle."""
+    if instruction.opcode in ("dot", "convolution"):
+        left, right = (computation[name].arrays[0].shape for name in instruction.operands[:2])
+        return (_dot_flops if instruction.opcode == "dot" else _convolution_flops)(instruction, left, right)
+    for name, products in _KERNELS.items():
+        if "tpu_custom_call" in instruction.text and instruction.name.startswith(name):
+            q, k = (computation[operand].arrays[0].shape for operand in instruction.operands[:2])
+            flops = 2.0 * products * math.prod(q) * k[-2]
+            return flops, flops * _full(q[-1]) / q[-1]
+    return 0.0, 0.0
+
+
+def _full(size: int) -> int:
+    return -(-size // LANES) * LANES
+
+
+def _dot_flops(instruction: Instruction, left: Sequence[int], right: Sequence[int]) -> tuple[float, float]:
+    def sizes(name: str, shape: Sequence[int]) -> int:
+        return math.prod(shape[int(axis)] for axis in re.findall(r"\d+", instruction.attribute(name)))
+
+    inner, shared = sizes("lhs_contracting_dims", left), sizes("rhs_batch_dims", right)
+    features = max(1, math.prod(right) // (inner * shared))
+    flops = 2.0 * math.prod(instruction.arrays[0].shape) * inner
+    return flops, flops * _full(inner) / inner * _full(features) / features
+
+
+def _convolution_flops(instruction: Instruction, left: Sequence[int], right: Sequence[int]) -> tuple[float, float]:
     """Those of real inputs: compilers write batched products as convolutions over padding."""
     numbers = re.match(r"(\w+)_(\w+)->(\w+)", instruction.attribute("dim_labels"))
     assert numbers is not None
+    out = instruction.arrays[0].shape
     window = instruction.attribute("window").strip("{}")
     options = {key: values.split("x") for key, values in re.findall(r"(\w+)=([\dx_-]+)", window)}
     spatial = sorted(set(numbers[1]) - set("bf"))
@@ -337,4 +359,6 @@ def _convolution_flops(
             tap_dilation=int(option("rhs_dilate", "1")),
         )
     batch, features = out[numbers[3].index("b")], out[numbers[3].index("f")]
-    return 2.0 * batch * features * right[numbers[2].index("i")] * pairs
+    inner = right[numbers[2].index("i")]
+    flops = 2.0 * batch * features * inner * pairs
+    return flops, flops * _full(inner) / inner * _full(features) / features

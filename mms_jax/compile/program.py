@@ -50,18 +50,26 @@ def trace_step(config: ConfigDict, devices: Any, languages: int, symbols: int) -
     """
     mesh = sharding.make_mesh(**config.mesh, devices=devices)
     sharding.check_rows(config.input.rows_multiple, config.optimizer.accumulate, mesh)
-    with jax.set_mesh(mesh):
-        traced, batch = _trace(config, mesh, languages, symbols)
-        plain = config
-        if config.model.get("remat", "none") != "none":
-            plain = config.copy_and_resolve_references()
-            plain.model.remat = "none"
-        unrepeated = traced if plain is config else _trace(plain, mesh, languages, symbols)[0]
+    traced, batch = _trace(config, mesh, languages, symbols)
     rows, samples = batch["waveforms"].shape
-    return TracedStep(traced, mesh, rows, samples, count_flops(unrepeated.jaxpr))
+    return TracedStep(traced, mesh, rows, samples, _model_flops(config, languages, symbols))
+
+
+def _model_flops(config: ConfigDict, languages: int, symbols: int) -> float:
+    """Of the written-out model on one device, which repeats nothing."""
+    plain = config.copy_and_resolve_references()
+    if "remat" in plain.model:
+        plain.model.remat = "none"
+    mesh = sharding.make_mesh(devices=jax.local_devices(backend="cpu")[:1])
+    return count_flops(_trace(plain, mesh, languages, symbols)[0].jaxpr)
 
 
 def _trace(config: ConfigDict, mesh: jax.sharding.Mesh, languages: int, symbols: int) -> tuple[Any, dict[str, Any]]:
+    with jax.set_mesh(mesh):
+        return _trace_on(config, mesh, languages, symbols)
+
+
+def _trace_on(config: ConfigDict, mesh: jax.sharding.Mesh, languages: int, symbols: int) -> tuple[Any, dict[str, Any]]:
     corpus = stand_in_corpus(config.input, languages, symbols)
     task = find_task(config.task).from_corpora(config, [corpus])
     model = FunctionalModel.abstract(task.build)

@@ -12,8 +12,9 @@ from flax import nnx
 from mms_jax.audio.waveform import normalize_waveform
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.layers import scale_gradient
+from mms_jax.models.wav2vec2.attention import attend
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config, geometry
-from mms_jax.models.wav2vec2.encoder import TransformerEncoder, attend
+from mms_jax.models.wav2vec2.encoder import TransformerEncoder
 from mms_jax.models.wav2vec2.feature_extractor import strided_windows
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.masking import Masking

@@ -9,6 +9,7 @@ from flax import nnx
 from mms_jax import sharding
 from mms_jax.models.layers import dropout, layer_norm, linear, split_key
 from mms_jax.models.wav2vec2.adapters import AdapterBank
+from mms_jax.models.wav2vec2.attention import attend
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 
 Array = jax.Array
@@ -92,30 +93,6 @@ class SelfAttention(nnx.Module):
         else:
             y = attend(q, k, v, mask, self.dropout, key if dropping else None)
         return self.out(y.transpose(0, 2, 1, 3).reshape(batch, frames, hidden))
-
-
-def attend(q: Array, k: Array, v: Array, mask: Array, rate: float = 0.0, key: Array | None = None) -> Array:
-    """softmax(q k' / sqrt(width)) v (Vaswani et al. 2017, equation 1).
-
-    On CPUs this is 1.2 to 1.6 times as fast as `jax.nn.dot_product_attention`, because the head axis precedes the frame
-    axis and the division follows the product.
-
-    Args:
-      q, k, v: (batch, heads, frames, width).
-      mask: bool (batch, frames), True for the frames that may be attended to.
-      rate, key: of dropout on the weights; none without a key.
-
-    Returns:
-      The shape of q.
-    """
-    scale = 1.0 / math.sqrt(q.shape[-1])
-    scores = jnp.einsum("bhtd,bhsd->bhts", q * scale, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
-    total = weights.sum(axis=-1, keepdims=True)
-    weights = dropout(weights, rate, key)
-    y = jnp.einsum("bhts,bhsd->bhtd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)
-    return (y / total).astype(v.dtype)
 
 
 class FeedForward(nnx.Module):
