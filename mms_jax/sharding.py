@@ -35,14 +35,29 @@ def start_distributed(ask: bool = False) -> None:
     """Joins the other processes of a job where there are any; call before anything touches a device.
 
     A cluster that JAX detects (Cloud TPU pods, SLURM with more than one task, Open MPI, Kubernetes JobSets) is joined
-    automatically. With `ask`, the process joins in any case, from JAX's own environment variables, and fails if none is
-    found: an error while joining is never suppressed.
+    automatically. With `ask`, or where JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process) is set, the process joins in
+    any case; elsewhere than in those clusters it also needs JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Raises:
+      ConfigError: one of these variables is missing, or no number. An error while joining is never suppressed.
     """
     tasks = int(os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1")))
     hosts = len(os.environ.get("TPU_WORKER_HOSTNAMES", "localhost").split(","))
     if ask or tasks > 1 or hosts > 1 or "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize()
+        jax.distributed.initialize(**_named_in_environment())
         logging.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def _named_in_environment() -> dict[str, int]:
+    """The number of processes, and which this is, where the environment says so; JAX itself reads only the address."""
+    names = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
+    if not any(name in os.environ for name in names.values()):
+        return {}
+    try:
+        return {argument: int(os.environ[name]) for argument, name in names.items()}
+    except (KeyError, ValueError) as error:
+        needed = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        raise ConfigError(f"joining other processes needs {needed}, the last two as numbers ({error})") from error
 
 
 def this_process() -> dict[str, int]:

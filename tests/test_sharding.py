@@ -1,6 +1,10 @@
 """One step on eight simulated devices equals the same step on one."""
 
 import functools
+import os
+import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 
 from input_pipeline.dataset import open_corpora, training_data
 from mms_jax import sharding
+from mms_jax.errors import ConfigError
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.optimizers import make_optimizer, one_for_each
 from mms_jax.tasks import find_task
@@ -175,3 +180,28 @@ def test_distributed_starts_only_where_a_cluster_is(monkeypatch):
     monkeypatch.setenv("SLURM_NTASKS", "4")
     sharding.start_distributed()
     assert len(calls) == 3
+
+
+def test_processes_find_each_other_by_environment_variables():
+    """Outside of the clusters that JAX detects."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    program = (
+        "import jax; from mms_jax import sharding; sharding.start_distributed(); "
+        "print(jax.process_index(), jax.process_count())"
+    )
+    jobs = []
+    for rank in "01":
+        job = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": rank}
+        jobs.append(
+            subprocess.Popen([sys.executable, "-c", program], env=os.environ | job, stdout=subprocess.PIPE, text=True)
+        )
+    assert [job.communicate(timeout=120)[0].split() for job in jobs] == [["0", "2"], ["1", "2"]]
+
+
+def test_variables_that_are_missing_are_named(monkeypatch):
+    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
+    with pytest.raises(ConfigError, match="JAX_NUM_PROCESSES and JAX_PROCESS_ID, the last two as numbers"):
+        sharding.start_distributed()

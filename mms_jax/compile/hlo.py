@@ -192,48 +192,51 @@ class Program:
         whole = [sum(map(_slow, computation[name].arrays)) for name in instruction.operands if name in computation]
         if not body:
             return sum(whole) + sum(map(_slow, instruction.arrays))
-        read = sum(min(size, _read_of(body, place)) for place, size in enumerate(whole))
-        return read + _written_of(body, instruction)
+        names = [_parameters(body, [place]) for place in range(len(whole))]
+        read = sum(min(size, sum(self._read_of(body, one) for one in name)) for size, name in zip(whole, names))
+        return read + self._written_of(body, instruction.arrays)
+
+    def _read_of(self, body: Computation, name: str) -> float:
+        """The bytes of a value that the instructions of a fusion read; infinite where they need all of it."""
+        read = 0.0
+        for user in body.values():
+            if name not in user.operands or user.opcode == "tuple":  # handing it on is no use
+                continue
+            if user.opcode in ("bitcast", "get-tuple-element"):
+                read += self._read_of(body, user.name)
+            elif user.opcode in ("dynamic-slice", "gather"):
+                read += sum(array.bytes for array in user.arrays)
+            elif user.opcode == "fusion":
+                inner = self.computations[user.called[0]]
+                places = [place for place, operand in enumerate(user.operands) if operand == name]
+                read += sum(self._read_of(inner, parameter) for parameter in _parameters(inner, places))
+            elif user.opcode != "dynamic-update-slice":  # which changes the array in place
+                return math.inf
+        return read
+
+    def _written_of(self, body: Computation, arrays: Sequence[Array]) -> float:
+        """The bytes that a fusion writes: an array that is changed in place is written where it changes."""
+        root = list(body.values())[-1]
+        results = [body[name] for name in root.operands] if root.opcode == "tuple" else [root]
+        written = 0.0
+        for result, array in zip(results, arrays):
+            while result.opcode == "bitcast":
+                result = body[result.operands[0]]
+            if result.opcode == "dynamic-update-slice":
+                written += min(_slow(array), sum(one.bytes for one in body[result.operands[1]].arrays))
+            elif result.opcode == "fusion":
+                written += min(_slow(array), self._written_of(self.computations[result.called[0]], [array]))
+            elif result.opcode != "parameter":
+                written += _slow(array)
+        return written
 
 
 def _slow(array: Array) -> float:
     return 0.0 if array.fast else array.bytes
 
 
-def _users(body: Computation, name: str) -> list[Instruction]:
-    """Those that use a value, through views of it; handing it on is no use."""
-    found: list[Instruction] = []
-    for one in body.values():
-        if name in one.operands and one.opcode != "tuple":
-            found += _users(body, one.name) if one.opcode in ("bitcast", "get-tuple-element") else [one]
-    return found
-
-
-def _read_of(body: Computation, place: int) -> float:
-    """The bytes of a fusion's parameter that it reads."""
-    parameter = next((one for one in body.values() if one.opcode == "parameter" and one.text == str(place)), None)
-    read = 0.0
-    for user in _users(body, parameter.name) if parameter else ():
-        if user.opcode in ("dynamic-slice", "gather"):
-            read += sum(array.bytes for array in user.arrays)
-        elif user.opcode != "dynamic-update-slice":  # which changes the array in place
-            return math.inf
-    return read
-
-
-def _written_of(body: Computation, fusion: Instruction) -> float:
-    """The bytes that a fusion writes: an array that is changed in place is written where it changes."""
-    root = list(body.values())[-1]
-    results = [body[name] for name in root.operands] if root.opcode == "tuple" else [root]
-    written = 0.0
-    for result, array in zip(results, fusion.arrays):
-        while result.opcode == "bitcast":
-            result = body[result.operands[0]]
-        if result.opcode == "dynamic-update-slice":
-            written += min(_slow(array), sum(one.bytes for one in body[result.operands[1]].arrays))
-        elif result.opcode != "parameter":
-            written += _slow(array)
-    return written
+def _parameters(body: Computation, places: Sequence[int]) -> list[str]:
+    return [one.name for one in body.values() if one.opcode == "parameter" and int(one.text) in places]
 
 
 _ARRAY = re.compile(r"([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\](\{[^}]*\})?")
@@ -361,4 +364,7 @@ def _convolution_flops(instruction: Instruction, left: Sequence[int], right: Seq
     batch, features = out[numbers[3].index("b")], out[numbers[3].index("f")]
     inner = right[numbers[2].index("i")]
     flops = 2.0 * batch * features * inner * pairs
+    # A kernel as long as its input, as of a gradient of weights, is multiplied along its length.
+    taps = math.prod(right[numbers[2].index(axis)] for axis in spatial)
+    inner *= taps if taps > LANES else 1
     return flops, flops * _full(inner) / inner * _full(features) / features

@@ -74,11 +74,12 @@ def _flash(q: Array, k: Array, v: Array, segments: Array) -> Array:
     )  # fmt: skip
 
 
+# The gradient of the queries repeats its sums over as many lanes as `block_k_major_dq`, in memory.
 @functools.cache
 def _block_sizes(kernel, block: int):
     return kernel.BlockSizes(
         block_b=1, block_q=block, block_k_major=block, block_k=block, block_q_major_dkv=block, block_k_major_dkv=block,
-        block_k_dkv=block, block_q_dkv=block, block_k_major_dq=block, block_k_dq=block, block_q_dq=block,
+        block_k_dkv=block, block_q_dkv=block, block_k_major_dq=_LANES, block_k_dq=_LANES, block_q_dq=block,
     )  # fmt: skip
 
 

@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Runs jobs on TPU VMs of Google Cloud, on all workers of a slice, through gcloud.
+#
+#   launch/tpu_vm.sh create NAME           makes the TPU VM (with --queued: as soon as there is one, and it starts by itself)
+#   launch/tpu_vm.sh push NAME             copies the committed code to all workers, and sets up its environment
+#   launch/tpu_vm.sh run NAME -- ARGS      starts mms_jax.train with ARGS on all workers; it goes on when you log out
+#   launch/tpu_vm.sh logs NAME             follows the log of the first worker
+#   launch/tpu_vm.sh stop NAME             asks the job to save and stop
+#   launch/tpu_vm.sh status NAME           says what Google Cloud says
+#   launch/tpu_vm.sh delete NAME           deletes the TPU VM
+#
+# Options, before --:
+#   --type=v5litepod-256 --zone=us-west4-a --project=P     of create; zone and project default to gcloud's
+#   --version=v2-alpha-tpuv5-lite                          software of the TPU VM
+#   --bucket=B                                             of run and --queued: mounted as ~/bucket on all workers, for corpora
+#                                                          and --workdir=~/bucket/..., which all workers must see
+#   --spot                                                 cheaper, and taken away at any moment
+#   --queued --job='--config=... --workdir=~/bucket/...'   with create: queues for a TPU VM that runs this job, and runs it
+#                                                          again whenever it starts, from the last checkpoint
+#   --dry-run                                              prints the commands instead
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+  sed -n '2,22s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+}
+
+fail() {
+  echo "error: $*" >&2
+  exit 2
+}
+
+# Prints a command, as it can be pasted into a shell; runs it unless --dry-run.
+call() {
+  printf '%q ' "$@"
+  echo
+  [ -n "$dry_run" ] || "$@"
+}
+
+tpu() {
+  call gcloud compute tpus tpu-vm "$@" "${place[@]}"
+}
+
+on_workers() {
+  tpu ssh "$name" "--worker=$1" "--command=$2"
+}
+
+command=${1:-}
+name=${2:-}
+case "$command" in create | push | run | logs | stop | status | delete) ;; *) usage ;; esac
+[[ "$name" =~ ^[a-z][a-z0-9-]*$ ]] || fail "NAME is missing, or not of small letters, digits and -: '$name'"
+shift 2
+
+type='' version='' spot='' queued='' job='' bucket='' dry_run='' place=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --type=*) type=${1#*=} ;;
+    --version=*) version=${1#*=} ;;
+    --zone=* | --project=*) place+=("$1") ;;
+    --spot) spot=1 ;;
+    --queued) queued=1 ;;
+    --job=*) job=${1#*=} ;;
+    --bucket=*) bucket=${1#*=} && bucket=${bucket#gs://} ;;
+    --dry-run) dry_run=1 ;;
+    --) shift && break ;;
+    *) fail "unknown option $1; arguments of the job follow --" ;;
+  esac
+  shift
+done
+[ $# -eq 0 ] || [ "$command" = run ] || fail "$command takes no arguments behind --"
+[ -n "$dry_run" ] || command -v gcloud >/dev/null || fail "gcloud is missing; install the Google Cloud CLI, or try --dry-run"
+
+# The software that Google names for each kind of chip.
+default_version() {
+  case "$type" in
+    v5litepod-*) echo v2-alpha-tpuv5-lite ;;
+    v5p-*) echo v2-alpha-tpuv5 ;;
+    v6e-*) echo v2-alpha-tpuv6e ;;
+    v4-*) echo tpu-ubuntu2204-base ;;
+    *) fail "--type=$type: name a slice, as in v5litepod-256, v5p-128, v6e-64 or v4-32" ;;
+  esac
+}
+
+create() {
+  local known
+  known=$(default_version)
+  version=${version:-$known}
+  if [ -z "$queued" ]; then
+    tpu create "$name" "--accelerator-type=$type" "--version=$version" ${spot:+--spot}
+    return
+  fi
+  [ -n "$bucket" ] || fail "--queued needs --bucket=B: workers share no other disk"
+  [[ "$job" == *--workdir=\~/bucket/* ]] || fail "--queued needs --job='--config=... --workdir=~/bucket/...'"
+  local script=launch/build/startup-$name.sh
+  archive
+  call gcloud storage cp launch/build/code.tar.gz "gs://$bucket/code-$name.tar.gz"
+  {
+    echo '#!/usr/bin/env bash'
+    printf 'export MMS_JAX_JOB=%q MMS_JAX_BUCKET=%q MMS_JAX_CODE=%q\n' "$job" "$bucket" "gs://$bucket/code-$name.tar.gz"
+    cat launch/startup.sh
+  } > "$script"
+  call gcloud compute tpus queued-resources create "$name" "--node-id=$name" "--accelerator-type=$type" \
+    "--runtime-version=$version" "--metadata-from-file=startup-script=$script" ${spot:+--spot} "${place[@]}"
+}
+
+archive() {
+  mkdir -p launch/build
+  call git archive --format=tar.gz --output=launch/build/code.tar.gz HEAD
+}
+
+push() {
+  archive
+  tpu scp launch/build/code.tar.gz "$name:" --worker=all
+  on_workers all "mkdir -p mms_jax && tar -xzf code.tar.gz -C mms_jax && mms_jax/launch/job.sh setup"
+}
+
+run() {
+  [ $# -gt 0 ] || fail "run needs the arguments of the job: run $name --bucket=B -- --config=... --workdir=~/bucket/..."
+  local arguments
+  arguments=$(printf '%q ' "$@")
+  on_workers all "MMS_JAX_BUCKET=$bucket nohup mms_jax/launch/job.sh $arguments > job.log 2>&1 < /dev/null &"
+}
+
+case "$command" in
+  create) create ;;
+  push) push ;;
+  run) run "$@" ;;
+  logs) on_workers 0 "tail -n 50 -F job.log" ;;
+  stop) on_workers all "pkill -TERM -f mms_jax.train || true" ;;
+  status) tpu describe "$name" "--format=value(state,health)" ;;
+  delete)
+    tpu delete "$name" --quiet
+    [ -z "$queued" ] || call gcloud compute tpus queued-resources delete "$name" --quiet --force "${place[@]}"
+    ;;
+esac

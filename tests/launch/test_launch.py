@@ -1,0 +1,221 @@
+"""Scripts that submit jobs: the commands that they print, the entry of jobs, and the files for clusters."""
+
+import math
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[2]
+LAUNCH = ROOT / "launch"
+SCRIPTS = sorted(path.name for path in LAUNCH.glob("*.sh"))
+
+
+def tpu_vm(*arguments, **environment):
+    return subprocess.run(
+        [LAUNCH / "tpu_vm.sh", *arguments], capture_output=True, text=True, env=os.environ | environment, timeout=60
+    )
+
+
+def printed(*arguments):
+    """The commands of a dry run, as words."""
+    done = tpu_vm(*arguments, "--dry-run") if "--" not in arguments else tpu_vm(*_with_dry_run(arguments))
+    assert done.returncode == 0, done.stderr
+    return [shlex.split(line) for line in done.stdout.splitlines()]
+
+
+def _with_dry_run(arguments):
+    place = arguments.index("--")
+    return (*arguments[:place], "--dry-run", *arguments[place:])
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_are_valid_bash_and_executable(script):
+    subprocess.run(["bash", "-n", LAUNCH / script], check=True)
+    if script not in ("startup.sh", "slurm.sh"):  # start-up scripts and batch scripts are read, not run
+        assert os.access(LAUNCH / script, os.X_OK)
+
+
+def test_a_pod_is_made_for_its_chip():
+    (command,) = printed("create", "pod", "--type=v5litepod-256", "--zone=us-west4-a", "--project=mine", "--spot")
+    assert command == [
+        *(["gcloud", "compute", "tpus", "tpu-vm", "create", "pod", "--accelerator-type=v5litepod-256"]),
+        *(["--version=v2-alpha-tpuv5-lite", "--spot", "--zone=us-west4-a", "--project=mine"]),
+    ]
+    (command,) = printed("create", "pod", "--type=v6e-64", "--version=other")
+    assert "--version=other" in command
+
+
+def test_code_reaches_all_workers():
+    archive, copy, unpack = printed("push", "pod", "--zone=z")
+    assert archive[:2] == ["git", "archive"] and archive[-1] == "HEAD"
+    assert copy[:5] == ["gcloud", "compute", "tpus", "tpu-vm", "scp"] and {"--worker=all", "--zone=z"} <= set(copy)
+    assert "pod:" in copy and any(word.startswith("--command=") and "job.sh setup" in word for word in unpack)
+
+
+def test_arguments_of_a_job_arrive_as_they_were_given():
+    job = ["--config=pretrain_1b", "--config.input.corpora=('a b:train', \"c$d\")", "--workdir=~/bucket/run"]
+    (command,) = printed("run", "pod", "--bucket=gs://corpora", "--", *job)
+    remote = next(word for word in command if word.startswith("--command=")).removeprefix("--command=")
+    assert "--worker=all" in command and remote.startswith("MMS_JAX_BUCKET=corpora nohup ") and remote.endswith("&")
+    words = shlex.split(remote)
+    start = words.index("mms_jax/launch/job.sh") + 1
+    assert words[start : start + len(job)] == job
+
+
+def test_a_queued_pod_starts_its_job_by_itself():
+    job = "--config=pretrain_1b --workdir=~/bucket/run"
+    commands = printed("create", "pod", "--type=v5p-128", "--queued", "--bucket=b", f"--job={job}")
+    assert [command[0] for command in commands] == ["git", "gcloud", "gcloud"]
+    upload, create = commands[1:]
+    assert upload[-1] == "gs://b/code-pod.tar.gz" and "queued-resources" in create and "--node-id=pod" in create
+    script = next(word.partition("startup-script=")[2] for word in create if "startup-script=" in word)
+    text = (ROOT / script).read_text()
+    subprocess.run(["bash", "-n", ROOT / script], check=True)
+    variables = (
+        text.partition("# Start-up script")[0] + 'printf "%s\\n" "$MMS_JAX_JOB" "$MMS_JAX_BUCKET" "$MMS_JAX_CODE"'
+    )
+    found = subprocess.run(["bash", "-c", variables], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert found == [job, "b", "gs://b/code-pod.tar.gz"]
+
+
+@pytest.mark.parametrize(
+    ("command", "part"),
+    [
+        ("logs", "--command=tail -n 50 -F job.log"),
+        ("stop", "--worker=all"),
+        ("status", "describe"),
+        ("delete", "--quiet"),
+    ],
+)
+def test_other_commands(command, part):
+    assert part in printed(command, "pod")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["create", "pod"], "name a slice, as in v5litepod-256"),
+        (["create", "Pod", "--type=v6e-4"], "not of small letters"),
+        (["create"], "NAME is missing"),
+        (["create", "pod", "--typ=v6e-4"], "unknown option --typ=v6e-4"),
+        (["create", "pod", "--type=v6e-4", "--queued", "--bucket=b", "--job=--workdir=runs/x"], "--workdir=~/bucket/"),
+        (["create", "pod", "--type=v6e-4", "--queued"], "needs --bucket=B"),
+        (["run", "pod"], "needs the arguments of the job"),
+        (["stop", "pod", "--", "now"], "takes no arguments"),
+    ],
+)
+def test_mistakes_are_named(arguments, message):
+    done = tpu_vm(*(_with_dry_run(arguments) if "--" in arguments else (*arguments, "--dry-run")))
+    assert done.returncode == 2 and message in done.stderr and not done.stdout.strip()
+
+
+def test_gcloud_is_named_where_it_is_missing(tmp_path):
+    for name in ("bash", "dirname", "sed", "mkdir"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    done = tpu_vm("status", "pod", PATH=str(tmp_path))
+    assert done.returncode == 2 and "gcloud is missing" in done.stderr
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A host with a clone whose environment is made: its python notes its arguments, and ends as `statuses` says."""
+    for name in ("launch/job.sh", "constraints.txt", "pyproject.toml"):
+        target = tmp_path / name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, target)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        '#!/usr/bin/env bash\nprintf "%s\\n" "$*" >> calls\n'
+        'status=$(head -n 1 statuses); sed -i 1d statuses; exit "${status:-0}"\n'
+    )
+    python.chmod(0o755)
+    stamp = "none\n" + (ROOT / "constraints.txt").read_text() + (ROOT / "pyproject.toml").read_text()
+    (tmp_path / ".venv/installed-job.txt").write_text(stamp)
+
+    def run(*arguments, statuses=()):
+        (tmp_path / "statuses").write_text("".join(f"{status}\n" for status in statuses))
+        (tmp_path / "calls").write_text("")
+        environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "0"}
+        done = subprocess.run(
+            [tmp_path / "launch/job.sh", *arguments], env=environment, capture_output=True, timeout=60
+        )
+        return done.returncode, (tmp_path / "calls").read_text().splitlines()
+
+    return run
+
+
+def test_a_job_passes_its_arguments_and_its_status(host):
+    status, calls = host("--config=x", "--workdir=a b")
+    assert status == 0 and calls == ["-m mms_jax.train --config=x --workdir=a b"]
+    assert host("setup") == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status", "runs"),
+    [((134, 0), 0, 2), ((143,), 143, 1), ((130,), 130, 1), ((2,), 2, 1), ((1, 1, 1, 1, 1), 1, 4)],
+)
+def test_a_job_that_fails_starts_again_and_one_that_is_stopped_does_not(host, statuses, status, runs):
+    found, calls = host("--config=x", statuses=statuses)
+    assert found == status and len(calls) == runs
+
+
+def test_the_job_set_has_a_pod_for_each_host():
+    """The fields that the JobSet API (v1alpha2) requires, and sizes that belong together."""
+    job = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet") and job["metadata"]["name"]
+    assert set(job["spec"]) <= {"replicatedJobs", "failurePolicy", "successPolicy", "network", "suspend"}
+    for replicated in job["spec"]["replicatedJobs"]:
+        assert set(replicated) == {"name", "replicas", "template"}
+        inner = replicated["template"]["spec"]
+        pod = inner["template"]["spec"]
+        (container,) = pod["containers"]
+        chips = math.prod(map(int, pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"].split("x")))
+        assert (
+            inner["parallelism"] == inner["completions"] == chips // container["resources"]["limits"]["google.com/tpu"]
+        )
+        assert pod["restartPolicy"] == "Never" and inner["backoffLimit"] == 0
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+        assert container["command"][:3] == ["python", "-m", "mms_jax.train"]
+
+
+def test_the_sky_task_names_what_it_runs():
+    task = yaml.safe_load((LAUNCH / "sky.yaml").read_text())
+    assert set(task) <= {"name", "resources", "num_nodes", "workdir", "envs", "file_mounts", "setup", "run"}
+    assert task["setup"] == "launch/job.sh setup" and "launch/job.sh $ARGS" in task["run"]
+    assert {"JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"} <= set(
+        re.findall(r"JAX_\w+", task["run"])
+    )
+
+
+def test_the_batch_script_puts_a_lost_job_back(tmp_path):
+    """With a `srun` that ends as told, and a `scontrol` that notes its arguments."""
+    for name, text in {
+        "srun": 'echo "$*" > srun_called; exit $END',
+        "scontrol": 'echo "$*" > requeued',
+    }.items():
+        (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    for end, requeued in (("0", False), ("1", False), ("143", True), ("134", True)):
+        (tmp_path / "requeued").unlink(missing_ok=True)
+        job = {
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "SLURM_SUBMIT_DIR": str(tmp_path),
+            "SLURM_JOB_ID": "7",
+            "END": end,
+        }
+        subprocess.run(
+            ["bash", LAUNCH / "slurm.sh", "--config=x"], env=os.environ | job, timeout=60, capture_output=True
+        )
+        assert (tmp_path / "requeued").exists() == requeued
+        assert (tmp_path / "srun_called").read_text().endswith("launch/job.sh --config=x\n")
+    text = (LAUNCH / "slurm.sh").read_text()
+    assert re.search(r"^#SBATCH --requeue$", text, re.MULTILINE) and re.search(
+        r"^#SBATCH --signal=", text, re.MULTILINE
+    )
