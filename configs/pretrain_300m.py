@@ -28,6 +28,7 @@ def get_config() -> ConfigDict:
     config.optimizer.schedule = "polynomial"
     config.optimizer.warmup = 0.032
     config.optimizer.weight_decay = 0.01
+    config.optimizer.skip_above = 10.0
     config.checkpoint.every = 5000
     config.checkpoint.keep_every = 100_000
     config.log_every = 100

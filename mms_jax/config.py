@@ -85,6 +85,8 @@ def _common_config() -> ConfigDict:
     config.optimizer.eps = 1e-6
     config.optimizer.weight_decay = 0.0
     config.optimizer.clip_norm = 0.0  # 0: no clipping
+    # An update whose gradient is not finite, or so many times larger than on average, is skipped; 0: none is.
+    config.optimizer.skip_above = 0.0
     config.optimizer.accumulate = 1  # parts in which a batch is computed, one after another, to save memory
     config.optimizer.schedule = "tri_stage"  # or "polynomial", "constant", "epochs"
     config.optimizer.warmup = 0.1  # share of the updates
@@ -108,6 +110,11 @@ def _common_config() -> ConfigDict:
         ""  # a figure of the evaluation on the dev corpora, such as "cer": the best is kept as WORKDIR@best
     )
     config.checkpoint.best_mode = "min"  # or "max"
+    config.watchdog = ConfigDict()
+    config.watchdog.factor = (
+        20.0  # a step that takes so many times the median ends the process with status 75; 0: none does
+    )
+    config.watchdog.seconds = 1800.0  # that every step may take: batches of a new length are compiled first
     config.profile = ConfigDict()
     config.profile.start = 0  # first step of a profile written to WORKDIR/profile; 0: none
     config.profile.steps = 3
@@ -117,17 +124,19 @@ def _common_config() -> ConfigDict:
 
 # Keys that may change when a run resumes: none of them affects the parameters that it will reach.
 _FREE_KEYS = ("input.workers", "input.prefetch", "input.data_dir", "input.dev_corpora", "input.eval_corpora",
-              "input.max_bad_share", "mesh", "log_every", "eval_every", "checkpoint", "profile", "distributed",
+              "input.max_bad_share", "mesh", "log_every", "eval_every", "checkpoint", "watchdog", "profile", "distributed",
               "init_from")  # fmt: skip
 
 
 # Keys that must be at least this; a key that a task lacks is passed over.
 _AT_LEAST = {
     "total_steps": 1, "seed": 0, "log_every": 1, "eval_every": 0, "checkpoint.every": 1, "checkpoint.keep": 1,
-    "checkpoint.keep_every": 0, "profile.start": 0, "profile.steps": 1, "mesh.fsdp": 1, "mesh.tensor": 1,
+    "checkpoint.keep_every": 0, "watchdog.factor": 0, "watchdog.seconds": 0.1,
+    "profile.start": 0, "profile.steps": 1, "mesh.fsdp": 1, "mesh.tensor": 1,
     "input.workers": 0, "input.prefetch": 1, "input.rows_multiple": 1, "input.batch_rows": 0, "input.batch_seconds": 1e-3,
     "input.min_seconds": 0, "input.max_characters": 0, "optimizer.accumulate": 1, "optimizer.learning_rate": 0,
-    "optimizer.clip_norm": 0, "optimizer.average": 0, "masking.time_length": 1, "masking.channel_length": 1,
+    "optimizer.clip_norm": 0,
+    "optimizer.skip_above": 0, "optimizer.average": 0, "masking.time_length": 1, "masking.channel_length": 1,
     "hubert.clusters": 2, "hubert.unmasked_weight": 0, "hubert.cluster_minutes": 0.1, "fine_tuning.freeze_backbone": 0,
 }  # fmt: skip
 _BELOW = {"optimizer.average": 1.0, "optimizer.b1": 1.0, "optimizer.b2": 1.0, "fine_tuning.freeze_backbone": 1.0}

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from mms_jax.errors import ConfigError
 
+_NORM_DECAY = 0.98  # of the running mean of the gradient's norm
 NEVER = -1  # number of updates, for a part that is never unfrozen
 
 
@@ -62,7 +63,8 @@ def make_optimizer(
     """The optax chain of a run.
 
     Args:
-      config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), freeze
+      config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), skip_above (0: off, see
+        `skipping`), freeze
         ("PATH:UPDATES", as in "backbone/encoder:200": parameters below PATH are frozen for that many updates; -1:
         always), average (decay of a running average; 0: none), and the fields that `make_schedule` reads.
       total_steps: updates of the whole run.
@@ -88,6 +90,8 @@ def make_optimizer(
         optax.scale_by_learning_rate(schedule),
         hold_frozen(freeze),
     )
+    if config.skip_above:
+        chain = skipping(chain, config.skip_above)
     if parts:
         chain = one_for_each(parts, chain)
     return averaging(chain, config.average) if config.average else chain, schedule
@@ -116,6 +120,45 @@ def one_for_each(parts: Sequence[str], optimizer: optax.GradientTransformation) 
         return moved, state
 
     return optax.GradientTransformation(init, update)
+
+
+class Skipping(NamedTuple):
+    """The state of an optimizer; the running mean of the gradient's norm, 0 before the first; and updates left out."""
+
+    inner: optax.OptState
+    norm: jax.Array
+    skipped: jax.Array
+
+
+def skipping(optimizer: optax.GradientTransformation, above: float) -> optax.GradientTransformation:
+    """Leaves out updates whose gradient is not finite, or is a spike: parameters and moments stay as they are.
+
+    Args:
+      optimizer: which updates.
+      above: a norm of more than this many times its running mean is a spike.
+    """
+
+    def init(params: optax.Params) -> Skipping:
+        return Skipping(optimizer.init(params), jnp.zeros(()), jnp.zeros((), jnp.int32))
+
+    def update(gradients, state: Skipping, params):
+        norm = optax.tree.norm(gradients).astype(jnp.float32)
+        begun = state.norm > 0
+        usable = jnp.isfinite(norm) & (~begun | (norm <= above * state.norm))
+        updates, inner = optimizer.update(gradients, state.inner, params)
+        updates = jax.tree.map(lambda value: jnp.where(usable, value, -jnp.zeros_like(value)), updates)
+        inner = jax.tree.map(lambda new, old: jnp.where(usable, new, old), inner, state.inner)
+        mean = jnp.where(begun, _NORM_DECAY * state.norm + (1 - _NORM_DECAY) * norm, norm)
+        return updates, Skipping(inner, jnp.where(usable, mean, state.norm), state.skipped + ~usable)
+
+    return optax.GradientTransformation(init, update)
+
+
+def skipped_updates(state: optax.OptState) -> jax.Array | None:
+    """The updates that an optimizer has left out since it began; None where it leaves none out."""
+    found = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Skipping))
+    counts = [node.skipped for node in found if isinstance(node, Skipping)]
+    return sum(counts[1:], counts[0]) if counts else None
 
 
 class Averaged(NamedTuple):

@@ -48,7 +48,7 @@ def start_distributed(ask: bool = False) -> None:
         logging.info("process %d of %d", jax.process_index(), jax.process_count())
 
 
-def _named_in_environment() -> dict[str, int]:
+def _named_in_environment() -> dict[str, Any]:
     """The number of processes, and which this is, where the environment says so; JAX itself reads only the address."""
     names = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
     if not any(name in os.environ for name in names.values()):

@@ -34,7 +34,7 @@ from mms_jax.errors import Stopped, TrainingError
 from mms_jax.evaluate import Evaluator
 from mms_jax.experiment import run_experiment
 from mms_jax.models.functional import FunctionalModel
-from mms_jax.optimizers import check_frozen, make_optimizer
+from mms_jax.optimizers import check_frozen, make_optimizer, skipped_updates
 from mms_jax.tasks import find_task
 from mms_jax.tasks.base import Metrics, Task
 from mms_jax.tasks.weighted import Weighted
@@ -42,6 +42,7 @@ from mms_jax.training.best import Best, check_best
 from mms_jax.training.history import training_history
 from mms_jax.training.log import MetricWriter, Profile, Progress, StepWindow
 from mms_jax.training.state import TrainState, describe, save_state, starting_state, swap_average
+from mms_jax.training.watchdog import Watchdog
 from mms_jax.training.workdir import check_workdir, claim_workdir
 
 
@@ -106,6 +107,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         window = StepWindow(config.input.max_bad_share)
         profile = stack.enter_context(Profile(folder, config.profile.start, config.profile.steps))
         progress = stack.enter_context(Progress(first, config.total_steps))
+        watchdog = stack.enter_context(Watchdog(config.watchdog.factor, config.watchdog.seconds))
 
         # ---- the loop ------------------------------------------------------------------------------------------------
         for step in range(first + 1, config.total_steps + 1):
@@ -116,6 +118,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                 state, metrics = step_fn(state, batch)
             progress.advance(window.add(step, metrics))
             profile.after(step, state)
+            watchdog.step()
 
             stopped_by = stop_asked()
             last = step == config.total_steps or bool(stopped_by)
@@ -124,13 +127,14 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                 figures = window.close() | {"learning_rate": float(schedule(step - 1))}
                 writer.write(step, figures)
                 _stop_if_broken(figures, window, checkpoints, folder)
-            if saving:
-                save_state(checkpoints, state, task, history)
-            if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
-                params = swap_average(state).params
-                result = evaluator.report(params, writer, step)
-                if best:
-                    best.offer(step, params, describe(task, history), result)
+            with watchdog.paused():
+                if saving:
+                    save_state(checkpoints, state, task, history)
+                if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
+                    params = swap_average(state).params
+                    result = evaluator.report(params, writer, step)
+                    if best:
+                        best.offer(step, params, describe(task, history), result)
             if last:
                 break
     if int(state.step) < config.total_steps:
@@ -148,6 +152,11 @@ def make_train_step(
         params, optimizer_state, metrics = task.update(
             model, optimizer, state.params, state.optimizer, batch, key, state.step, parts
         )
+        before, after = skipped_updates(state.optimizer), skipped_updates(optimizer_state)
+        if before is not None and after is not None:
+            # Figures of a step that has no effect would make those of its window infinite.
+            metrics = jax.tree.map(lambda figure: jnp.where(after > before, 0.0, figure), metrics)
+            metrics["skipped"] = Weighted(after - before, jnp.ones(()))
         metrics |= {
             "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / SAMPLE_RATE, jnp.ones(())),
             "bad": Weighted(jnp.sum((batch["item"] >= 0) & ~batch["counted"]), jnp.sum(batch["item"] >= 0)),
@@ -174,6 +183,11 @@ def _stop_if_broken(
             f"{' and '.join(broken)} became non-finite between steps {window.first} and {window.last}; {standing}. "
             "Lower config.optimizer.learning_rate, or set config.optimizer.clip_norm=1.0, in a new --workdir; "
             "bfloat16 runs also profit from more warmup."
+        )
+    if window.too_many_skipped():
+        raise TrainingError(
+            f"{window.skipped} of {window.steps} updates since the start were skipped, because their gradient was not "
+            f"finite or a spike; {standing}. Lower config.optimizer.learning_rate, or look for damaged recordings."
         )
     if window.too_many_bad():
         raise TrainingError(

@@ -1,12 +1,13 @@
 """Schedules at their corners, and what stands still while frozen."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from mms_jax.config import default_config
-from mms_jax.optimizers import averaging, make_optimizer, make_schedule, one_for_each
+from mms_jax.optimizers import averaging, make_optimizer, make_schedule, one_for_each, skipped_updates, skipping
 
 
 def settings(**changes):
@@ -93,3 +94,31 @@ def test_average_and_parts_against_a_loop():
 def test_a_factor_an_epoch():
     schedule = make_schedule(settings(schedule="epochs", learning_rate=1.0, final_scale=0.5), 100, 10)
     assert [float(schedule(step)) for step in (0, 9, 10, 29)] == pytest.approx([1.0, 1.0, 0.5, 0.25])
+
+
+def test_spikes_and_infinite_gradients_leave_everything_as_it_is():
+    optimizer = skipping(optax.adam(0.1), above=10.0)
+    params = {"a": jnp.ones(3), "b": jnp.full(2, -0.0)}
+    state = optimizer.init(params)
+    gradients = [
+        jnp.ones(3),
+        jnp.full(3, 50.0),
+        jnp.asarray([1.0, jnp.nan, 1.0]),
+        jnp.full(3, jnp.inf),
+        jnp.full(3, 2.0),
+    ]
+    plain, plain_state = dict(params), optax.adam(0.1).init(params)
+    for number, gradient in enumerate(gradients):
+        tree = {"a": gradient, "b": jnp.zeros(2)}
+        updates, after = optimizer.update(tree, state, params)
+        moved = optax.apply_updates(params, updates)
+        if number in (1, 2, 3):
+            for before, now in zip(jax.tree.leaves((params, state.inner)), jax.tree.leaves((moved, after.inner))):
+                assert np.asarray(now).tobytes() == np.asarray(before).tobytes()
+            assert after.norm == state.norm
+        else:
+            expected, plain_state = optax.adam(0.1).update(tree, plain_state, plain)
+            plain = optax.apply_updates(plain, expected)
+            np.testing.assert_array_equal(moved["a"], plain["a"])
+        params, state = moved, after
+    assert int(skipped_updates({"x": (state,)})) == 3 and skipped_updates(optax.adam(0.1).init(params)) is None

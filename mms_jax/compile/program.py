@@ -60,6 +60,7 @@ def _model_flops(config: ConfigDict, languages: int, symbols: int) -> float:
     plain = config.copy_and_resolve_references()
     if "remat" in plain.model:
         plain.model.remat = "none"
+    plain.optimizer.accumulate = 1
     mesh = sharding.make_mesh(devices=jax.local_devices(backend="cpu")[:1])
     return count_flops(_trace(plain, mesh, languages, symbols)[0].jaxpr)
 

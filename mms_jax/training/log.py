@@ -23,6 +23,7 @@ class StepWindow:
     Attributes:
       first, last: its steps.
       bad, rows: recordings that could not be decoded, and recordings, since the start of the program.
+      skipped, steps: updates that were skipped, and all, since the start of the program.
     """
 
     def __init__(self, max_bad_share: float):
@@ -31,7 +32,7 @@ class StepWindow:
         self._begun = time.monotonic()
         self._waiting = 0.0
         self.first = self.last = 0
-        self.bad = self.rows = 0
+        self.bad = self.rows = self.skipped = self.steps = 0
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -68,10 +69,16 @@ class StepWindow:
         figures["audio_rate"] = sums["audio_seconds"] / seconds
         figures["data_share"] = self._waiting / seconds
         figures["bad"] = sums["bad"]
+        self.steps += len(fetched)
+        self.skipped += round(sums.get("skipped", 0.0))
         self.bad += int(sums["bad"])
         self.rows += int(weights["bad"])
         self._metrics, self._begun, self._waiting = [], time.monotonic(), 0.0
         return figures
+
+    def too_many_skipped(self) -> bool:
+        """Whether more than a twentieth of the updates were skipped; judged from the hundredth on."""
+        return self.steps >= 100 and self.skipped > 0.05 * self.steps
 
     def too_many_bad(self) -> bool:
         """Whether more recordings than allowed could not be decoded; judged from the hundredth on."""

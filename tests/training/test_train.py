@@ -11,6 +11,7 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,6 +19,9 @@ from mms_jax import train as training
 from mms_jax.checkpoint import load_model
 from mms_jax.config import flatten_config
 from mms_jax.errors import TrainingError
+from mms_jax.optimizers import skipped_updates
+from mms_jax.tasks.asr.task import AsrTask
+from mms_jax.tasks.weighted import Loss, Weighted
 from mms_jax.train import train
 from tests.conftest import MINIATURE, tone_experiment
 
@@ -225,6 +229,40 @@ def test_non_finite_loss_stops_with_what_stands(tone_config, tmp_path, monkeypat
     with pytest.raises(TrainingError, match=r"non-finite between steps 4 and 4; the checkpoint of step 3"):
         train(tone_config, str(tmp_path))
     assert (tmp_path / "checkpoints" / "3").is_dir() and not (tmp_path / "checkpoints" / "6").exists()
+
+
+def broken_at(monkeypatch, steps):
+    """The loss of these steps, counted from 0, is not a number."""
+    original = AsrTask.loss
+
+    def loss(self, model, batch, key, step):
+        found = original(self, model, batch, key, step)
+        broken = jnp.isin(step, jnp.asarray(steps))
+        total = Weighted(found.total.sum * jnp.where(broken, jnp.nan, 1.0), found.total.weight)
+        return Loss(total, found.metrics)
+
+    monkeypatch.setattr(AsrTask, "loss", loss)
+
+
+def test_a_broken_update_is_skipped_counted_and_leaves_no_trace(tone_config, tmp_path, monkeypatch):
+    tone_config.optimizer.skip_above = 10.0
+    broken_at(monkeypatch, [1])
+    state = train(tone_config, str(tmp_path))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    lines = rows(tmp_path)
+    assert [row["skipped"] * 2 if row["step"] == 2 else row["skipped"] for row in lines] == [1, 0, 0, 0]
+    assert all(np.isfinite(row["loss"]) and row["loss"] > 0 for row in lines)
+    assert int(skipped_updates(state.optimizer)) == 1
+
+
+def test_too_many_broken_updates_stop_the_run(tone_config, tmp_path, monkeypatch):
+    tone_config.optimizer.skip_above, tone_config.total_steps, tone_config.log_every = 10.0, 200, 50
+    tone_config.checkpoint.every = 50
+    broken_at(monkeypatch, list(range(2, 200, 10)))
+    with pytest.raises(
+        TrainingError, match=r"10 of 100 updates since the start were skipped.*checkpoint of step 50 in"
+    ):
+        train(tone_config, str(tmp_path))
 
 
 def test_too_many_bad_recordings_stop_the_run(tone_config, tmp_path, monkeypatch):
