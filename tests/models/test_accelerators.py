@@ -1,0 +1,101 @@
+"""The forms of TPUs and GPUs equal those of CPUs. Kernels of TPUs are interpreted."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.experimental import pallas
+
+from mms_jax import sharding
+from mms_jax.models.functional import FunctionalModel
+from mms_jax.models.wav2vec2.attention import attend
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.models.wav2vec2.feature_extractor import FeatureExtractor
+from mms_jax.models.wav2vec2.model import Wav2Vec2
+from tests.conftest import ALL_DEVICES, MINIATURE
+
+
+@pytest.fixture
+def on_tpu(monkeypatch):
+    """Programs are traced as for TPUs, and their kernels interpreted."""
+    monkeypatch.setattr(sharding, "platform", lambda: "tpu")
+    monkeypatch.setattr(pallas, "pallas_call", functools.partial(pallas.pallas_call, interpret=True))
+
+
+def attention_case(frames, width, heads=4, rows=2):
+    rng = np.random.default_rng(frames)
+    q, k, v = (jnp.asarray(rng.normal(size=(rows, heads, frames, width)), jnp.float32) for _ in range(3))
+    lengths = jnp.asarray([frames, *rng.integers(1, frames, rows - 1)])
+    return q, k, v, jnp.arange(frames)[None] < lengths[:, None]
+
+
+def value_and_gradients(q, k, v, mask):
+    """Of a function of the real frames; jitted anew, since the platform is no part of jit's cache."""
+
+    def loss(q, k, v):
+        y = jnp.where(mask[:, None, :, None], attend(q, k, v, mask), 0.0)
+        return (y**2).sum(), y
+
+    (_, y), gradients = jax.jit(jax.value_and_grad(loss, (0, 1, 2), has_aux=True))(q, k, v)
+    return y, *gradients
+
+
+@pytest.mark.parametrize(("frames", "width"), [(49, 16), (128, 8), (250, 20)])
+def test_attention_of_tpus(frames, width, on_tpu, monkeypatch):
+    case = attention_case(frames, width)
+    ours = value_and_gradients(*case)
+    monkeypatch.setattr(sharding, "platform", lambda: "cpu")
+    for one, other in zip(ours, value_and_gradients(*case)):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+@pytest.mark.parametrize(("shape", "heads"), [((2, 2, 2), 4), ((4, 1, 2), 3)])
+def test_attention_of_tpus_on_a_mesh(shape, heads, on_tpu, monkeypatch):
+    """Each device has its rows, and its heads where the tensor axis divides them."""
+    case = attention_case(40, 8, heads=heads, rows=8)
+    mesh = sharding.make_mesh(*shape, devices=ALL_DEVICES)
+    with jax.set_mesh(mesh):
+        ours = jax.device_get(value_and_gradients(*case))
+    monkeypatch.setattr(sharding, "platform", lambda: "cpu")
+    for one, other in zip(ours, value_and_gradients(*case)):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def test_the_model_with_kernels_and_recomputation_has_the_same_gradients(on_tpu, monkeypatch):
+    """Also where the results of kernels are kept for the backward pass."""
+    config = Wav2Vec2Config(**MINIATURE, remat="dots")
+    model = FunctionalModel.abstract(lambda key: Wav2Vec2(config, rngs=nnx.Rngs(params=key)))
+    params = model.init(jax.random.key(0))
+    waveforms = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8000)), jnp.float32)
+    lengths = jnp.asarray([8000, 5000])
+
+    def gradients():
+        def loss(params):
+            encoded = model.bind(params)(waveforms, lengths)
+            real = jnp.arange(encoded.context.shape[1])[None] < encoded.frames[:, None]
+            return (jnp.where(real[:, :, None], encoded.context, 0.0) ** 2).sum()
+
+        return jax.jit(jax.grad(loss))(params)
+
+    ours = gradients()
+    monkeypatch.setattr(sharding, "platform", lambda: "cpu")
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-3), ours, gradients())
+
+
+def test_wide_convolutions_of_tpus(on_tpu, monkeypatch):
+    config = Wav2Vec2Config(**MINIATURE | {"conv_dims": (128,) * 7})
+    model = FunctionalModel.abstract(lambda key: FeatureExtractor(config, dtype=jnp.float32, rngs=nnx.Rngs(params=key)))
+    params = model.init(jax.random.key(0))
+    waveforms = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4000)), jnp.float32)
+    ours = model.bind(params)(waveforms)
+    monkeypatch.setattr(sharding, "platform", lambda: "cpu")
+    np.testing.assert_allclose(ours, model.bind(params)(waveforms), atol=2e-5)
+
+
+def test_dropout_of_weights_takes_the_written_form(on_tpu):
+    case = attention_case(49, 16)
+    dropped = attend(*case, 0.5, jax.random.key(0))
+    assert not np.allclose(dropped, attend(*case))
