@@ -13,7 +13,6 @@ from mms_jax import sharding
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.attention import attend
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
-from mms_jax.models.wav2vec2.feature_extractor import FeatureExtractor
 from mms_jax.models.wav2vec2.model import Wav2Vec2
 from tests.conftest import ALL_DEVICES, MINIATURE
 
@@ -65,7 +64,6 @@ def test_attention_of_tpus_on_a_mesh(shape, heads, on_tpu, monkeypatch):
 
 
 def test_the_model_with_kernels_and_recomputation_has_the_same_gradients(on_tpu, monkeypatch):
-    """Also where the results of kernels are kept for the backward pass."""
     config = Wav2Vec2Config(**MINIATURE, remat="dots")
     model = FunctionalModel.abstract(lambda key: Wav2Vec2(config, rngs=nnx.Rngs(params=key)))
     params = model.init(jax.random.key(0))
@@ -83,16 +81,6 @@ def test_the_model_with_kernels_and_recomputation_has_the_same_gradients(on_tpu,
     ours = gradients()
     monkeypatch.setattr(sharding, "platform", lambda: "cpu")
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-4, rtol=1e-3), ours, gradients())
-
-
-def test_wide_convolutions_of_tpus(on_tpu, monkeypatch):
-    config = Wav2Vec2Config(**MINIATURE | {"conv_dims": (128,) * 7})
-    model = FunctionalModel.abstract(lambda key: FeatureExtractor(config, dtype=jnp.float32, rngs=nnx.Rngs(params=key)))
-    params = model.init(jax.random.key(0))
-    waveforms = jnp.asarray(np.random.default_rng(0).normal(size=(2, 4000)), jnp.float32)
-    ours = model.bind(params)(waveforms)
-    monkeypatch.setattr(sharding, "platform", lambda: "cpu")
-    np.testing.assert_allclose(ours, model.bind(params)(waveforms), atol=2e-5)
 
 
 def test_dropout_of_weights_takes_the_written_form(on_tpu):

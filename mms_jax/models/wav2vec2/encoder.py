@@ -191,11 +191,5 @@ def _rematerialized(body, remat: str):
     if remat == "full":
         return jax.checkpoint(body, prevent_cse=False)
     if remat == "dots":
-        return jax.checkpoint(body, prevent_cse=False, policy=_saved)
+        return jax.checkpoint(body, prevent_cse=False, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
     return body
-
-
-def _saved(primitive, *inputs, **parameters) -> bool:
-    """Matrix products, and what kernels of attention return, are kept; the rest of a layer is computed again."""
-    products = jax.checkpoint_policies.dots_with_no_batch_dims_saveable(primitive, *inputs, **parameters)
-    return products or primitive.name == "pallas_call"

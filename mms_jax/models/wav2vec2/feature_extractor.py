@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mms_jax import sharding
 from mms_jax.models.layers import layer_norm, linear, strided_windows
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 
@@ -26,21 +25,7 @@ class ConvLayer(nnx.Module):
         self.norm = layer_norm(outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        return jax.nn.gelu(self.norm(self._convolve(x)), approximate=False)
-
-    def _convolve(self, x: Array) -> Array:
-        channels = x.shape[-1]
-        # Windows are fast on CPUs, and fill the rows of a TPU's matrix unit where there is one channel. Where the channels
-        # fill them, windows cost a TPU copies of the longest arrays of the model.
-        if sharding.platform() != "tpu" or channels < 128:
-            return self.conv(strided_windows(x, self.kernel, self.stride))
-        kernel = self.conv.kernel[...].reshape(self.kernel, channels, -1)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.conv.dtype), kernel.astype(self.conv.dtype), (self.stride,), "VALID",
-            dimension_numbers=("NWC", "WIO", "NWC"),
-        )  # fmt: skip
-        assert self.conv.bias is not None
-        return y + self.conv.bias[...].astype(y.dtype)
+        return jax.nn.gelu(self.norm(self.conv(strided_windows(x, self.kernel, self.stride))), approximate=False)
 
 
 class FeatureExtractor(nnx.Module):
