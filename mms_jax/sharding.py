@@ -19,6 +19,7 @@ from mms_jax.errors import ConfigError
 
 BatchT = TypeVar("BatchT")
 
+HEARTBEAT_SECONDS = 30  # after which a process that is silent is given up, and all others end
 MESH_AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")  # rows of a batch are spread over both
 RULES: dict[str, str] = {
@@ -44,7 +45,7 @@ def start_distributed(ask: bool = False) -> None:
     tasks = int(os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1")))
     hosts = len(os.environ.get("TPU_WORKER_HOSTNAMES", "localhost").split(","))
     if ask or tasks > 1 or hosts > 1 or "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize(**_named_in_environment())
+        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **_named_in_environment())
         logging.info("process %d of %d", jax.process_index(), jax.process_count())
 
 

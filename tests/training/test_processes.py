@@ -1,0 +1,58 @@
+"""Several real processes on this machine: one that dies ends all, and the same command continues on fewer."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from tests.training.test_train import ROOT, rows, train_command, wait_for_progress
+
+DEVICES = "--xla_force_host_platform_device_count="
+
+
+def start(command, count, logs):
+    """The processes of a job that find each other by environment variables."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    job = {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo", "JAX_COORDINATOR_ADDRESS": address}
+    job |= {"JAX_NUM_PROCESSES": str(count), "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {DEVICES}{4 // count}"}
+    found = []
+    for rank in range(count):
+        with (logs / f"{rank}.log").open("w") as log:
+            environment = os.environ | job | {"JAX_PROCESS_ID": str(rank)}
+            found.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT))
+    return found
+
+
+@pytest.mark.slow
+def test_one_of_four_processes_dies(tone_config, tmp_path):
+    tone_config.total_steps, tone_config.log_every, tone_config.checkpoint.every = 400, 1, 5
+    command = train_command(tone_config, tmp_path / "job")
+    processes = start(command, 4, tmp_path)
+    metrics = tmp_path / "job" / "metrics.jsonl"
+    for _ in range(12):
+        wait_for_progress(metrics, processes[0])
+    processes[2].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    ended = [process.wait(timeout=120) for process in processes]
+    assert time.monotonic() - killed < 60 and all(ended)
+    assert "Task 2 heartbeat timeout" in (tmp_path / "0.log").read_text()
+    reached = rows(tmp_path / "job")[-1]["step"]
+    assert 10 <= reached < 400
+    # The data of a step do not depend on the number of processes: one, with as many devices, goes on from the checkpoint.
+    tone_config.total_steps = 400
+    before = {row["step"]: row["loss"] for row in rows(tmp_path / "job")}
+    (one,) = start(command, 1, tmp_path)
+    for _ in range(8):
+        wait_for_progress(metrics, one)
+    one.send_signal(signal.SIGTERM)
+    assert one.wait(timeout=120) == 128 + signal.SIGTERM
+    after = {row["step"]: row["loss"] for row in rows(tmp_path / "job")}
+    again = sorted(step for step in before if step > reached - reached % 5 and step in after)
+    np.testing.assert_allclose([after[step] for step in again], [before[step] for step in again], rtol=1e-3)
+    assert max(after) > reached
