@@ -18,13 +18,13 @@ from mms_jax.compile.chips import Chip
 from mms_jax.compile.hlo import Step
 
 _AHEAD = ("copy-start", "slice-start", "dynamic-slice-start")
-# What a ring sends of the largest array, in units of (devices - 1) / devices of it.
+# What a ring sends of the arrays, gathered, in units of (devices - 1) / devices of it.
 _RING = {"all-reduce": 2.0, "all-gather": 1.0, "reduce-scatter": 1.0, "all-to-all": 0.25, "ragged-all-to-all": 0.25}
 
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """Collectives of one kind over the same axes: how many, and the bytes of their largest arrays."""
+    """Collectives of one kind over the same axes: how many, and the bytes of their arrays, gathered."""
 
     kind: str
     axes: str

@@ -14,6 +14,7 @@ _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "token": 0}
 LANES = 128  # rows and columns of a TPU's matrix unit (256 on v6e)
 # Kernels of `jax.experimental.pallas.ops.tpu.flash_attention`, and how often each multiplies frames by frames.
 _KERNELS = {"flash_attention": 2, "flash_mha_bwd_dq": 3, "flash_mha_bwd_dkv": 4}
+_STARTING, _ENDING = "async-collective-start", "async-collective-done"
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 # Instructions that move no data.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id",
@@ -76,7 +77,7 @@ class Step:
       flops: products and sums.
       padded: the same, where every row of a matrix unit works, see LANES.
       bytes: read from and written to memory.
-      sent: bytes of the largest array of a collective; 0 for others.
+      sent: bytes of the arrays of a collective, gathered; 0 for others.
       collective: its kind; "" for others.
       groups: devices that exchange data, by position in the mesh; () for none.
       overlaps: whether it runs beside others.
@@ -143,23 +144,29 @@ class Program:
     def _step(self, instruction: Instruction, computation: Computation, times: float) -> Step:
         inside = [instruction, *self._inside(instruction)]
         flops, padded = np.sum([_flops(*one) for one in self._with_place(instruction, computation)], axis=0).tolist()
-        collectives = [one for one in inside if _collective(one)]
+        # The compiler of TPUs starts a gathering in a fusion of its own, carries it on in those of products, and ends it
+        # in another: it counts once.
+        carried_on = instruction.opcode == "fusion" and (flops > 0 or instruction.name.startswith(_ENDING))
+        collectives = [one for one in inside if _collective(one) and not carried_on]
         if not collectives:
             return Step(instruction, times, flops, padded, self._bytes(instruction, computation))
         chosen = max(collectives, key=lambda one: sum(array.bytes for array in one.arrays))
         place = self._place_of(chosen, instruction, computation)
-        involved = [*chosen.arrays, *(array for name in chosen.operands for array in place[name].arrays)]
+        given = sum(array.bytes for name in chosen.operands for array in place[name].arrays)
+        results = sum(array.bytes for array in chosen.arrays)
+        if chosen.opcode.endswith("-start"):
+            results -= given  # which a start returns too
+        scattered = any(name.startswith("all-reduce-scatter") for name in instruction.called)
         return Step(
             instruction,
             times,
             flops,
             padded,
             self._bytes(instruction, computation),
-            sent=max(array.bytes for array in involved),
-            collective=_collective(chosen),
+            sent=max(given, results),
+            collective="reduce-scatter" if scattered else _collective(chosen),
             groups=_first_group(chosen),
-            # A fusion that computes too does so while the data are on their way.
-            overlaps=instruction.opcode.endswith("-start") or flops > 0,
+            overlaps=instruction.opcode.endswith("-start") or instruction.name.startswith(_STARTING),
         )
 
     def _inside(self, instruction: Instruction) -> Iterator[Instruction]:

@@ -33,11 +33,21 @@ TPU_TEXT = """HloModule jit_step, is_scheduled=true
   ROOT %convolution.1 = bf16[16,128]{1,0} convolution(%param_2, %all-gather.1), dim_labels=bf_io->bf
 }
 
+%starting (param_3: bf16[3,8,128], param_4: s32[]) -> (bf16[8,128], bf16[256,128]) {
+  %param_3 = bf16[3,8,128]{2,1,0} parameter(0)
+  %param_4 = s32[]{:T(128)} parameter(1)
+  %slice.2 = bf16[1,8,128]{2,1,0} dynamic-slice(%param_3, %param_4), dynamic_slice_sizes={1,8,128}
+  %bitcast.2 = bf16[8,128]{1,0} bitcast(%slice.2)
+  %all-gather.2 = bf16[256,128]{1,0} all-gather(%bitcast.2), GROUPS, dimensions={0}
+  ROOT %tuple.3 = (bf16[8,128], bf16[256,128]) tuple(%bitcast.2, %all-gather.2)
+}
+
 %body (arg: (s32[], bf16[3,8,128], bf16[16,256])) -> (s32[], bf16[3,8,128], bf16[16,256]) {
   %arg = (s32[]{:T(128)}, bf16[3,8,128]{2,1,0}, bf16[16,256]{1,0}) parameter(0)
   %i = s32[]{:T(128)} get-tuple-element(%arg), index=0
   %stack = bf16[3,8,128]{2,1,0} get-tuple-element(%arg), index=1
   %x = bf16[16,256]{1,0} get-tuple-element(%arg), index=2
+  %async-collective-start = (bf16[8,128]{1,0}, bf16[256,128]{1,0:S(1)}) fusion(%stack, %i), kind=kCustom, calls=%starting
   %fusion.1 = bf16[16,128]{1,0:T(8,128)S(1)} fusion(%stack, %i, %x), kind=kOutput, calls=%gathering
   %two = bf16[16,256]{1,0} concatenate(%fusion.1, %fusion.1), dimensions={1}
   ROOT %tuple.1 = (s32[], bf16[3,8,128], bf16[16,256]) tuple(%i, %stack, %two)
@@ -121,14 +131,16 @@ def test_the_text_of_a_compiled_loop_counts_as_the_function():
 
 def test_what_the_compiler_of_tpus_writes_is_read():
     program = Program(TPU_TEXT)
-    fusion, concatenate = program.steps()
+    start, fusion, concatenate = program.steps()
     assert program.entry == "main" and fusion.times == concatenate.times == 3
     assert fusion.flops == fusion.padded == 2 * 16 * 256 * 128
     # Of the stack one layer is read, of the input all; the result stays on the chip.
     assert fusion.bytes == 2 * (8 * 128 + 16 * 256) + 4
     assert concatenate.bytes == 2 * 16 * 256
-    assert fusion.collective == "all-gather" and fusion.sent == 2 * 256 * 128 and fusion.overlaps
-    assert fusion.groups == (0, 2, 4, 6)
+    assert start.collective == "all-gather" and start.sent == 2 * 256 * 128 and start.overlaps
+    assert start.groups == (0, 2, 4, 6)
+    # The fusion that multiplies carries on what has been started before: it is not sent again.
+    assert not fusion.collective and fusion.sent == 0
 
 
 @pytest.mark.parametrize(
@@ -171,7 +183,8 @@ def test_the_time_of_a_step_by_hand():
     # Three turns of a second of arithmetic and four seconds of concatenation; gathering takes 3/4 s a turn, beside.
     assert slow.compute == 3 and slow.network == pytest.approx(3 * 3 / 4)
     fusion_memory = (2 * (8 * 128 + 16 * 256) + 4) / chip.bandwidth
-    assert slow.seconds == pytest.approx(3 * (max(1, fusion_memory) + 4))
+    start_memory = (2 * 2 * 8 * 128 + 4) / chip.bandwidth  # a layer is read, and handed on
+    assert slow.seconds == pytest.approx(3 * (start_memory + max(1, fusion_memory) + 4))
     assert estimate(steps, dataclasses.replace(chip, link=1.0), mesh).seconds > 1000
 
 
