@@ -152,17 +152,15 @@ def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) 
     Returns:
       float64 (utterances,), summing to 1.
     """
-    weights = np.zeros(len(table))
-    corpora = np.unique(table.corpus)
-    corpus_hours = np.asarray([table.seconds[table.corpus == corpus].sum() for corpus in corpora])
-    for corpus, corpus_share in zip(corpora, _tempered(corpus_hours, beta_corpus)):
-        inside = table.corpus == corpus
-        languages = np.unique(table.language[inside])
-        members = [inside & (table.language == language) for language in languages]
-        hours = np.asarray([table.seconds[member].sum() for member in members])
-        for member, language_share in zip(members, _tempered(hours, beta_language)):
-            draws = table.seconds[member] / table.heard[member]
-            weights[member] = corpus_share * language_share * draws / table.seconds[member].sum()
+    languages, language = np.unique(table.language, return_inverse=True)
+    groups, group = np.unique(table.corpus * len(languages) + language, return_inverse=True)
+    seconds = np.bincount(group, table.seconds)
+    corpora, corpus = np.unique(groups // len(languages), return_inverse=True)
+    share = _tempered(np.bincount(corpus, seconds), beta_corpus)[corpus]
+    for number in range(len(corpora)):
+        share[corpus == number] *= _tempered(seconds[corpus == number], beta_language)
+    # A draw yields the seconds that are heard of the utterance.
+    weights = (share / seconds)[group] * table.seconds / table.heard
     return weights / weights.sum()
 
 
