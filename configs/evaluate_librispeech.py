@@ -5,7 +5,8 @@
 
 All languages that are prepared are scored. The workdir may be a run, or any other recognizer.
 
-The noisier test is ('catalog/librispeech_eng:test_other',).
+The figures are of the test "clean". The other one: --config.input.eval_corpora='("catalog/librispeech_eng:test_other",)'
+--config.scoring.published=
 """
 
 from ml_collections import ConfigDict

@@ -135,7 +135,8 @@ def skipping(optimizer: optax.GradientTransformation, above: float) -> optax.Gra
 
     Args:
       optimizer: which updates.
-      above: a norm of more than this many times its running mean is a spike.
+      above: a norm of more than this many times its running mean is a spike. It counts as one of that size in the mean, so
+        that gradients that stay large are soon no spikes any more.
     """
 
     def init(params: optax.Params) -> Skipping:
@@ -148,8 +149,9 @@ def skipping(optimizer: optax.GradientTransformation, above: float) -> optax.Gra
         updates, inner = optimizer.update(gradients, state.inner, params)
         updates = jax.tree.map(lambda value: jnp.where(usable, value, -jnp.zeros_like(value)), updates)
         inner = jax.tree.map(lambda new, old: jnp.where(usable, new, old), inner, state.inner)
-        mean = jnp.where(begun, _NORM_DECAY * state.norm + (1 - _NORM_DECAY) * norm, norm)
-        return updates, Skipping(inner, jnp.where(usable, mean, state.norm), state.skipped + ~usable)
+        counted = jnp.where(begun, jnp.minimum(norm, above * state.norm), norm)
+        mean = jnp.where(begun, _NORM_DECAY * state.norm + (1 - _NORM_DECAY) * counted, counted)
+        return updates, Skipping(inner, jnp.where(jnp.isfinite(norm), mean, state.norm), state.skipped + ~usable)
 
     return optax.GradientTransformation(init, update)
 

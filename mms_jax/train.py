@@ -40,7 +40,7 @@ from mms_jax.tasks.base import Metrics, Task
 from mms_jax.tasks.weighted import Weighted
 from mms_jax.training.best import Best, check_best
 from mms_jax.training.history import training_history
-from mms_jax.training.log import MetricWriter, Profile, Progress, StepWindow
+from mms_jax.training.log import RECENT, MetricWriter, Profile, Progress, StepWindow
 from mms_jax.training.state import TrainState, describe, save_state, starting_state, swap_average
 from mms_jax.training.watchdog import Watchdog
 from mms_jax.training.workdir import check_workdir, claim_workdir
@@ -127,10 +127,11 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                 figures = window.close() | {"learning_rate": float(schedule(step - 1))}
                 writer.write(step, figures)
                 _stop_if_broken(figures, window, checkpoints, folder)
-            with watchdog.paused():
-                if saving:
+            if saving:
+                with watchdog.paused():
                     save_state(checkpoints, state, task, history)
-                if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
+            if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
+                with watchdog.paused():
                     params = swap_average(state).params
                     result = evaluator.report(params, writer, step)
                     if best:
@@ -177,7 +178,8 @@ def _stop_if_broken(
     standing = f"the checkpoint of step {checkpoints.steps[-1]} in {folder} stands" if checkpoints.steps else (
         "no checkpoint was saved yet"
     )  # fmt: skip
-    broken = [name for name in ("loss", "gradient_norm") if not np.isfinite(figures[name])]
+    skipped_all = figures.get("skipped") == 1.0
+    broken = [name for name in ("loss", "gradient_norm") if not (np.isfinite(figures[name]) or skipped_all)]
     if broken:
         raise TrainingError(
             f"{' and '.join(broken)} became non-finite between steps {window.first} and {window.last}; {standing}. "
@@ -186,8 +188,8 @@ def _stop_if_broken(
         )
     if window.too_many_skipped():
         raise TrainingError(
-            f"{window.skipped} of {window.steps} updates since the start were skipped, because their gradient was not "
-            f"finite or a spike; {standing}. Lower config.optimizer.learning_rate, or look for damaged recordings."
+            f"{window.skipped} of the last {RECENT} updates were skipped, because their gradient was not finite or a spike;"
+            f" {standing}. Lower config.optimizer.learning_rate, or look for damaged recordings."
         )
     if window.too_many_bad():
         raise TrainingError(

@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -16,6 +17,9 @@ from tqdm import tqdm
 from mms_jax.tasks.base import Examples
 from mms_jax.tasks.weighted import Weighted
 
+RECENT = 100  # updates
+_OF_TIME = ("steps_per_second", "audio_rate", "data_share", "skipped", "bad")
+
 
 class StepWindow:
     """The steps since the last line of the log. Means are exact: sums over sums, even for unequal batches.
@@ -23,7 +27,7 @@ class StepWindow:
     Attributes:
       first, last: its steps.
       bad, rows: recordings that could not be decoded, and recordings, since the start of the program.
-      skipped, steps: updates that were skipped, and all, since the start of the program.
+      skipped: how many of the last RECENT updates were skipped.
     """
 
     def __init__(self, max_bad_share: float):
@@ -32,7 +36,8 @@ class StepWindow:
         self._begun = time.monotonic()
         self._waiting = 0.0
         self.first = self.last = 0
-        self.bad = self.rows = self.skipped = self.steps = 0
+        self.bad = self.rows = 0
+        self._skipped: deque[float] = deque(maxlen=RECENT)  # of each recent update, whether it was skipped
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -69,16 +74,22 @@ class StepWindow:
         figures["audio_rate"] = sums["audio_seconds"] / seconds
         figures["data_share"] = self._waiting / seconds
         figures["bad"] = sums["bad"]
-        self.steps += len(fetched)
-        self.skipped += round(sums.get("skipped", 0.0))
+        self._skipped += [float(row["skipped"].sum) for row in fetched if "skipped" in row]
+        if sums.get("skipped") == len(fetched):  # there is nothing to report
+            figures = {name: value if name in _OF_TIME else float("nan") for name, value in figures.items()}
         self.bad += int(sums["bad"])
         self.rows += int(weights["bad"])
         self._metrics, self._begun, self._waiting = [], time.monotonic(), 0.0
         return figures
 
+    @property
+    def skipped(self) -> int:
+        """See above."""
+        return round(sum(self._skipped))
+
     def too_many_skipped(self) -> bool:
-        """Whether more than a twentieth of the updates were skipped; judged from the hundredth on."""
-        return self.steps >= 100 and self.skipped > 0.05 * self.steps
+        """Whether more than a tenth of RECENT updates were skipped."""
+        return self.skipped > 0.1 * RECENT
 
     def too_many_bad(self) -> bool:
         """Whether more recordings than allowed could not be decoded; judged from the hundredth on."""

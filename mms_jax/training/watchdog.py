@@ -57,10 +57,10 @@ class Watchdog(contextlib.AbstractContextManager):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """What happens inside is no part of a step."""
+        """What happens inside is no part of a step; the next step begins at its end."""
         self._last = None
         yield
-        self._last = None
+        self._last = time.monotonic()
 
     def _allowed(self) -> float | None:
         """Seconds that the current step may take; None while it is not watched."""

@@ -77,9 +77,7 @@ def test_an_evaluation_is_written_as_json_table_and_report(tone_config, tmp_path
 def test_a_model_of_another_program_is_evaluated_by_the_same_command(tone_config, fixture_file, tmp_path, monkeypatch):
     model = str(fixture_file("huggingface") / "ctc")
     monkeypatch.chdir(tmp_path)
-    tone_config.scoring.published = "fleurs"
     result = evaluate(tone_config, model)
-    assert "Pratap et al. 2023, FLEURS" in format_table(result)
     assert set(result["by_language"]) == {"eng", "swh"} and result["checkpoint"] == "the one that was named"
     folder = result_folder(model)
     assert folder.parent.name == "evaluations" and folder.is_dir() and not is_run(model)
@@ -98,11 +96,21 @@ def test_published_figures_stand_beside_ours():
     assert " 4.3 " in english and english.endswith("this model 25.0")
     assert not any(line.startswith("swh:") for line in table.splitlines())
     assert "FLEURS" in to_markdown(result | {"published": "fleurs"})
+    spoken = error_rates(["ab cd", "ab cd"], ["ab cx", "ab cx"], ["tha", "eng"]) | {"published": "fleurs54"}
+    mean = next(line for line in format_table(spoken).splitlines() if line.startswith("this model"))
+    assert mean.split()[-1] == "35.0"  # 20 % of Thai's characters, 50 % of the English words
     words = format_table(result | {"published": "mls"})
     assert "WER %, mean over languages" in words and "50.0" in words
 
 
 def test_an_unknown_test_set_is_refused():
-    check_published("")
+    check_published("", ["anything"])
+    check_published("fleurs", ["catalog/fleurs_swh:test"])
+    for name, corpus in (
+        ("fleurs", "catalog/fleurs_swh:validation"),
+        ("librispeech", "catalog/librispeech_eng:test_other"),
+    ):
+        with pytest.raises(ConfigError, match=f"has no figures of {corpus}"):
+            check_published(name, [corpus])
     with pytest.raises(ConfigError, match="choose fleurs, fleurs54"):
         check_published("flours")

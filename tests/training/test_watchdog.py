@@ -1,12 +1,14 @@
 """A run that hangs ends by itself, and says where; one that is slow does not."""
 
 import os
+import pathlib
 import subprocess
 import sys
 import time
 
 from mms_jax.training.watchdog import STATUS, Watchdog
 
+ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = """
 import time
 from mms_jax.training.watchdog import Watchdog
@@ -33,6 +35,45 @@ def test_a_step_that_never_ends_ends_the_process_and_shows_where():
     assert done.returncode == STATUS and time.monotonic() - begun < 30
     assert "in hangs" in done.stderr and "no step has finished" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+TRAINING = """
+import sys, time
+from mms_jax import train as training
+from tests.conftest import MINIATURE, tone_experiment
+from mms_jax.models.wav2vec2 import config as geometries
+
+geometries.GEOMETRIES["miniature"] = geometries.Wav2Vec2Config(**MINIATURE)
+original = training.make_train_step
+
+def make(*arguments):
+    step_fn = original(*arguments)
+    count = []
+
+    def step(state, batch):
+        count.append(0)
+        if len(count) == 12:
+            hangs()
+        return step_fn(state, batch)
+
+    return step
+
+def hangs():
+    time.sleep(60)
+
+training.make_train_step = make
+config = tone_experiment(sys.argv[1])
+config.total_steps, config.checkpoint.every, config.watchdog.seconds = 20, 4, 2.0
+training.train(config, sys.argv[2])
+"""
+
+
+def test_a_run_whose_step_hangs_ends(tone_data, tmp_path):
+    """With saves in between, which are not watched."""
+    command = [sys.executable, "-c", TRAINING, str(tone_data), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=ROOT)
+    assert done.returncode == STATUS and "in hangs" in done.stderr
+    assert (tmp_path / "run" / "checkpoints" / "8").is_dir()
 
 
 def test_what_is_slow_but_allowed_goes_on():

@@ -11,9 +11,14 @@ from mms_jax.models.layers import NORM_EPSILON
 Array = jax.Array
 
 
-def _bank(value: Array) -> nnx.Param:
-    """A parameter whose first axis is that of the languages, by which it is sharded."""
-    return nnx.Param(value, axes=("language",) + (None,) * (value.ndim - 1))
+def _bank(value: Array, *others: str | None) -> nnx.Param:
+    """A parameter whose first axis is that of the languages, by which it is sharded where the mesh divides their number.
+
+    Args:
+      value: of any language.
+      others: logical names of the other axes; where "embed" is among them, the bank is sharded by it otherwise.
+    """
+    return nnx.Param(value, axes=("language", *others))
 
 
 class AdapterBank(nnx.Module):
@@ -26,13 +31,14 @@ class AdapterBank(nnx.Module):
     """
 
     def __init__(self, languages: int, hidden: int, width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        self.scale = _bank(jnp.ones((languages, hidden)))
-        self.bias = _bank(jnp.zeros((languages, hidden)))
-        self.down = _bank(jax.random.normal(rngs.params(), (languages, hidden, width)) / math.sqrt(hidden))
-        self.down_bias = _bank(jnp.zeros((languages, width)))
+        self.scale = _bank(jnp.ones((languages, hidden)), "embed")
+        self.bias = _bank(jnp.zeros((languages, hidden)), "embed")
+        down = jax.random.normal(rngs.params(), (languages, hidden, width)) / math.sqrt(hidden)
+        self.down = _bank(down, "embed", None)
+        self.down_bias = _bank(jnp.zeros((languages, width)), None)
         # A newly initialized adapter is the identity.
-        self.up = _bank(jnp.zeros((languages, width, hidden)))
-        self.up_bias = _bank(jnp.zeros((languages, hidden)))
+        self.up = _bank(jnp.zeros((languages, width, hidden)), None, "embed")
+        self.up_bias = _bank(jnp.zeros((languages, hidden)), "embed")
         self.dtype = dtype
 
     def __call__(self, x: Array, language: Array) -> Array:
@@ -59,8 +65,9 @@ class HeadBank(nnx.Module):
     """
 
     def __init__(self, languages: int, hidden: int, vocabulary: int, *, rngs: nnx.Rngs):
-        self.kernel = _bank(jax.random.normal(rngs.params(), (languages, hidden, vocabulary)) / math.sqrt(hidden))
-        self.bias = _bank(jnp.zeros((languages, vocabulary)))
+        kernel = jax.random.normal(rngs.params(), (languages, hidden, vocabulary)) / math.sqrt(hidden)
+        self.kernel = _bank(kernel, "embed", None)
+        self.bias = _bank(jnp.zeros((languages, vocabulary)), None)
 
     def __call__(self, x: Array, language: Array) -> Array:
         """x: float32 (batch, frames, hidden); language: int (batch,) -> float32 (batch, frames, vocabulary)."""

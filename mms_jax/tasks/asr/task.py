@@ -231,7 +231,8 @@ class AsrTask(Task):
         self, config: ConfigDict, stored: StoredModel, corpora: Sequence[Corpus], load: LoadModel
     ) -> Result:
         """See Task: the name of the published figures to print beside these."""
-        del stored, corpora, load
+        del stored, load
+        check_published(config.scoring.published, [corpus.name for corpus in corpora])
         return {"published": config.scoring.published} if config.scoring.published else {}
 
     def carry_over(self, params: Params, stored: StoredModel) -> CarriedOver:
