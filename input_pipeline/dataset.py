@@ -14,6 +14,7 @@ from mms_jax.errors import ConfigError, CorpusError
 from mms_jax.text.normalize import normalize
 from mms_jax.text.tokenizer import Tokenizer
 
+FEWEST_UTTERANCES = 10  # of a language
 FEWEST_ROWS = 10  # of a language in a run; with less, this is surely a mistake
 SHORTEST_FRAME = 0.025  # seconds; shorter recordings have no frame
 
@@ -137,10 +138,15 @@ def training_data(
 
 def warn_of_rare_languages(plan: TrainingPlan, updates: int) -> None:
     """Names the languages of which a run of so many updates hears next to nothing."""
-    rows = plan.rows_by_language(updates)
+    rows, counts = plan.rows_by_language(updates), dict(zip(*np.unique(plan.table.language, return_counts=True)))
+    if few := sorted(str(language) for language, count in counts.items() if count < FEWEST_UTTERANCES):
+        logging.warning(
+            "%s: fewer than %d utterances; a language is not learned from them, whatever its share",
+            ", ".join(f"{language} ({counts[language]})" for language in few), FEWEST_UTTERANCES,
+        )  # fmt: skip
     if rare := sorted(language for language, count in rows.items() if count < FEWEST_ROWS):
         logging.warning(
-            "%s: fewer than %d utterances are heard in %d updates, too few to learn a language; lower "
+            "%s: fewer than %d rows are drawn in %d updates, too few to learn a language; lower "
             "config.input.beta_language, raise config.total_steps, or add speech",
             ", ".join(f"{language} ({rows[language]:.2g})" for language in rare), FEWEST_ROWS, updates,
         )  # fmt: skip

@@ -105,7 +105,7 @@ def _check_unchanged(name: str, folder: pathlib.Path, made_from: dict[str, Any] 
     if changed := sorted(key for key in before | now if before.get(key) != now.get(key)):
         raise CorpusError(
             f"{name} was prepared before from another source or with other rules or options (changed: "
-            f"{', '.join(changed)}); to prepare it anew, delete {folder}, or choose another --name"
+            f"{', '.join(changed)}); to prepare it anew, delete {folder}, or choose another name, where there is --name"
         )
 
 

@@ -22,19 +22,37 @@ accelerator() {
   fi
 }
 
+find_python() {
+  for candidate in python3.12 python3.11 python3.13 python3; do
+    if command -v "$candidate" >/dev/null &&
+       "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "error: no Python 3.11 or newer with venv on this host; install one, as with: apt-get install python3.11-venv" >&2
+  exit 2
+}
+
+is_set_up() {
+  [ -x .venv/bin/python ] && cmp -s <(echo "$extra"; cat constraints.txt pyproject.toml) .venv/installed-job.txt
+}
+
 setup() {
-  local extra stamp=.venv/installed-job.txt
+  local extra
   extra=$(accelerator)
-  if [ -x .venv/bin/python ] && cmp -s <(echo "$extra"; cat constraints.txt pyproject.toml) "$stamp"; then
-    return
-  fi
-  local python
-  python=$(command -v python3.12 || command -v python3.11 || command -v python3)
-  [ -x .venv/bin/python ] || "$python" -m venv .venv
-  local target=.
+  is_set_up && return
+  # Tasks that share a disk wait here for the first of them.
+  exec 9> .setup.lock
+  flock 9
+  is_set_up && return
+  local python target=.
+  python=$(find_python)
+  "$python" -m venv .venv
   [ "$extra" = none ] || target=".[$extra]"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
-  { echo "$extra"; cat constraints.txt pyproject.toml; } > "$stamp"
+  { echo "$extra"; cat constraints.txt pyproject.toml; } > .venv/installed-job.txt
+  exec 9>&-
 }
 
 mount_bucket() {
@@ -53,11 +71,32 @@ setup
 
 # Programs that were compiled before are found again after a restart.
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$HOME/.cache/mms_jax/compiled}"
-for attempt in $(seq 0 "${MMS_JAX_RETRIES:-3}"); do
-  status=0
-  .venv/bin/python -m mms_jax.train "$@" || status=$?
-  case $status in 0 | 2 | 130 | 143) exit $status ;; esac # done, wrong arguments, or asked to stop
-  echo "attempt $attempt ended with status $status" >&2
+retries=${MMS_JAX_RETRIES:-3}
+[ "$retries" != 0 ] || exec .venv/bin/python -m mms_jax.train "$@"
+
+# A shell that waits hands no signal on: it does so by hand, and waits for the job to save.
+child='' asked=''
+hand_on() {
+  asked=1
+  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
+}
+trap hand_on TERM INT
+
+attempt=0
+while :; do
+  begun=$SECONDS status=0
+  .venv/bin/python -m mms_jax.train "$@" &
+  child=$!
+  wait "$child" || status=$?
+  while kill -0 "$child" 2>/dev/null; do # a signal ended the wait, not the job
+    status=0
+    wait "$child" || status=$?
+  done
+  [ -z "$asked" ] || exit "$status"
+  case $status in 0 | 1 | 2 | 130 | 143) exit "$status" ;; esac # done, an error that the log explains, or asked to stop
+  [ $((SECONDS - begun)) -lt 3600 ] || attempt=0 # it had made progress
+  [ "$attempt" -lt "$retries" ] || exit "$status"
+  attempt=$((attempt + 1))
+  echo "status $status: starting again ($attempt of $retries)" >&2
   sleep "${MMS_JAX_PAUSE:-10}"
 done
-exit "$status"

@@ -3,8 +3,8 @@
 #
 #   sbatch --nodes=8 --gpus-per-node=8 --ntasks-per-node=8 launch/slurm.sh --config=pretrain_1b --workdir=/shared/runs/first
 #
-# One task for each GPU. The workdir and this clone are on a disk that all nodes see; run launch/job.sh setup there once. A
-# node that fails, or a job that is preempted, puts the job back into the queue, and it continues from the last checkpoint.
+# One task for each GPU. The workdir and this clone are on a disk that all nodes see; before the first job, run there once:
+# MMS_JAX_EXTRA=cuda launch/job.sh setup. A node that fails, or a job that is preempted, puts the job back into the queue, and it continues from the last checkpoint.
 #SBATCH --job-name=mms_jax
 #SBATCH --requeue
 #SBATCH --open-mode=append
@@ -14,9 +14,9 @@ set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 
 # Restarting is the queue's affair here. JAX finds its peers by SLURM's variables.
-export MMS_JAX_RETRIES=0
+export MMS_JAX_RETRIES=0 MMS_JAX_EXTRA=cuda
 status=0
-srun --kill-on-bad-exit=1 --kill-wait=60 launch/job.sh "$@" || status=$?
+srun --kill-on-bad-exit=1 launch/job.sh "$@" || status=$?
 case $status in 0 | 1 | 2) exit $status ;; esac # done, or an error that the log explains
 echo "status $status: the job goes back into the queue" >&2
 scontrol requeue "$SLURM_JOB_ID"

@@ -2,10 +2,11 @@
 # MMS_JAX_JOB: arguments of mms_jax.train. MMS_JAX_BUCKET: see launch/job.sh. MMS_JAX_CODE: the code, as `git archive` packs it.
 set -euo pipefail
 cd /opt
-if [ ! -d mms_jax ]; then
-  mkdir mms_jax
+if [ ! -x mms_jax/launch/job.sh ]; then
+  rm -rf mms_jax unpacked && mkdir unpacked
   gcloud storage cp "$MMS_JAX_CODE" code.tar.gz
-  tar -xzf code.tar.gz -C mms_jax
+  tar -xzf code.tar.gz -C unpacked
+  mv unpacked mms_jax
 fi
 # A start-up script that ends ends its children; systemd keeps the job.
 systemd-run --unit=mms-jax --collect --setenv=HOME=/root --setenv="MMS_JAX_BUCKET=$MMS_JAX_BUCKET" bash -c "/opt/mms_jax/launch/job.sh $MMS_JAX_JOB > /var/log/mms_jax.log 2>&1"

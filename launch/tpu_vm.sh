@@ -7,7 +7,7 @@
 #   launch/tpu_vm.sh logs NAME             follows the log of the first worker
 #   launch/tpu_vm.sh stop NAME             asks the job to save and stop
 #   launch/tpu_vm.sh status NAME           says what Google Cloud says
-#   launch/tpu_vm.sh delete NAME           deletes the TPU VM
+#   launch/tpu_vm.sh delete NAME           deletes the TPU VM; logs, stop and delete of a queued one need --queued
 #
 # Options, before --:
 #   --type=v5litepod-256 --zone=us-west4-a --project=P     of create; zone and project default to gcloud's
@@ -22,7 +22,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  sed -n '2,22s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,23s/^# \{0,1\}//p' launch/tpu_vm.sh >&2
   exit 2
 }
 
@@ -39,7 +39,7 @@ call() {
 }
 
 tpu() {
-  call gcloud compute tpus tpu-vm "$@" "${place[@]}"
+  call gcloud compute tpus tpu-vm "$@" "${place[@]+"${place[@]}"}"
 }
 
 on_workers() {
@@ -101,7 +101,7 @@ create() {
     cat launch/startup.sh
   } > "$script"
   call gcloud compute tpus queued-resources create "$name" "--node-id=$name" "--accelerator-type=$type" \
-    "--runtime-version=$version" "--metadata-from-file=startup-script=$script" ${spot:+--spot} "${place[@]}"
+    "--runtime-version=$version" "--metadata-from-file=startup-script=$script" ${spot:+--spot} "${place[@]+"${place[@]}"}"
 }
 
 archive() {
@@ -122,15 +122,21 @@ run() {
   on_workers all "MMS_JAX_BUCKET=$bucket nohup mms_jax/launch/job.sh $arguments > job.log 2>&1 < /dev/null &"
 }
 
+log=job.log
+[ -z "$queued" ] || log=/var/log/mms_jax.log
 case "$command" in
   create) create ;;
   push) push ;;
   run) run "$@" ;;
-  logs) on_workers 0 "tail -n 50 -F job.log" ;;
-  stop) on_workers all "pkill -TERM -f mms_jax.train || true" ;;
+  logs) on_workers 0 "tail -n 50 -F $log" ;;
+  # The brackets keep the pattern from matching the shell that looks for it.
+  stop) on_workers all "${queued:+sudo }pkill -TERM -f '[l]aunch/job.sh' || true" ;;
   status) tpu describe "$name" "--format=value(state,health)" ;;
   delete)
-    tpu delete "$name" --quiet
-    [ -z "$queued" ] || call gcloud compute tpus queued-resources delete "$name" --quiet --force "${place[@]}"
+    if [ -n "$queued" ]; then # with --force, it deletes the TPU VM too
+      call gcloud compute tpus queued-resources delete "$name" --quiet --force "${place[@]+"${place[@]}"}"
+    else
+      tpu delete "$name" --quiet
+    fi
     ;;
 esac

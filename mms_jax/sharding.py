@@ -19,6 +19,7 @@ from mms_jax.errors import ConfigError
 
 BatchT = TypeVar("BatchT")
 
+_NEEDED = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
 HEARTBEAT_SECONDS = 30  # after which a process that is silent is given up, and all others end
 MESH_AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")  # rows of a batch are spread over both
@@ -45,8 +46,16 @@ def start_distributed(ask: bool = False) -> None:
     tasks = int(os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1")))
     hosts = len(os.environ.get("TPU_WORKER_HOSTNAMES", "localhost").split(","))
     if ask or tasks > 1 or hosts > 1 or "JAX_COORDINATOR_ADDRESS" in os.environ:
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **_named_in_environment())
+        _join()
         logging.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def _join() -> None:
+    named = _named_in_environment()
+    try:
+        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **named)
+    except ValueError as error:  # JAX found no cluster
+        raise ConfigError(f"no other processes to join were found: {error}; set {_NEEDED}") from error
 
 
 def _named_in_environment() -> dict[str, Any]:
@@ -57,8 +66,7 @@ def _named_in_environment() -> dict[str, Any]:
     try:
         return {argument: int(os.environ[name]) for argument, name in names.items()}
     except (KeyError, ValueError) as error:
-        needed = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
-        raise ConfigError(f"joining other processes needs {needed}, the last two as numbers ({error})") from error
+        raise ConfigError(f"joining other processes needs {_NEEDED}, the last two as numbers ({error})") from error
 
 
 def this_process() -> dict[str, int]:

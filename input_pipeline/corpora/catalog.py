@@ -129,6 +129,10 @@ class Catalog(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
+        if unknown := sorted(set(self._splits) - self._chosen.splits.keys()):
+            raise CorpusError(
+                f"{self._chosen.name} has no split {', '.join(unknown)}; choose {', '.join(self._chosen.splits)}"
+            )
         source = open_source(self._chosen, self._language, self._source_dir)
         chosen = {split: theirs.split("+") for split, theirs in self._chosen.splits.items()}
         here = {split: names for split, names in chosen.items() if source.splits.issuperset(names)}

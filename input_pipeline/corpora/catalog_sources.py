@@ -175,7 +175,7 @@ class HubSource:
                         yield PublishedUtterance(
                             _decoded(record[fields.audio]["bytes"]), record[fields.text] or "", speaker
                         )
-            except (pyarrow.lib.ArrowException, KeyError, AudioError) as error:
+            except (pyarrow.lib.ArrowException, KeyError, TypeError, AudioError) as error:
                 raise CorpusError(f"{path}: {_told(error)}; fetch it again") from error
 
 

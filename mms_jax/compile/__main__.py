@@ -61,20 +61,25 @@ def compile_step(config: ConfigDict, devices: Sequence[Any]) -> Compiled:
 
 def variants(config: ConfigDict, devices: int) -> list[ConfigDict]:
     """Experiments with the same batch, but another recomputation, mesh, or accumulation."""
+    rows = config.input.batch_rows or int(config.input.batch_seconds / config.input.bucket_seconds[-1])
+    rows -= rows % config.input.rows_multiple
     found = []
-    sizes = [2**power for power in range(devices.bit_length())]
-    for remat, fsdp, parts in itertools.product(REMAT, sizes, (1, 2, 4)):
+    for remat, fsdp, parts in itertools.product(REMAT, range(1, devices + 1), (1, 2, 4)):
         changed = config.copy_and_resolve_references()
-        if "remat" not in changed.model:
-            if remat != "none":
-                continue
-        else:
+        if "remat" in changed.model:
             changed.model.remat = remat
-        changed.mesh.fsdp, changed.optimizer.accumulate = fsdp, parts
-        rows = changed.input.batch_rows or int(changed.input.batch_seconds / changed.input.bucket_seconds[-1])
-        if rows >= devices * parts:
-            changed.input.rows_multiple = devices * parts
+        elif remat != REMAT[0]:
+            continue
+        rest = devices // changed.mesh.tensor
+        if rest % fsdp == 0 and fsdp & (fsdp - 1) == 0 and rows % (rest * parts) == 0:
+            changed.mesh.data, changed.mesh.fsdp, changed.optimizer.accumulate = -1, fsdp, parts
+            changed.input.rows_multiple = rest * parts
             found.append(changed)
+    if not found:
+        raise ConfigError(
+            f"--search: {rows} rows of a batch cannot be divided among {devices} devices; set config.input.batch_seconds "
+            "(or batch_rows) and rows_multiple so that the rows are a multiple of the devices"
+        )
     return found
 
 
@@ -85,7 +90,7 @@ def _main(config: ConfigDict) -> int:
         return _lower_for_cuda(config)
     if _PLATFORM.value == "tpu" and not _TOPOLOGY.value:
         raise ConfigError("--topology is missing; name the machine, as in --topology=v5e:16x16")
-    devices = tpu_devices(_TOPOLOGY.value, _SLICES.value) if _PLATFORM.value == "tpu" else jax.devices()
+    devices = tpu_devices(_TOPOLOGY.value, _SLICES.value) if _PLATFORM.value == "tpu" else jax.devices("cpu")
     logging.info("compiling for %d devices of kind %s", len(devices), devices[0].device_kind)
     if not _SEARCH.value:
         compiled = compile_step(config, devices)
@@ -105,7 +110,8 @@ def _lower_for_cuda(config: ConfigDict) -> int:
         lowered = step.traced.lower(lowering_platforms=("cuda",))
     lines = len(lowered.as_text().splitlines())
     print(
-        f"lowers for GPUs: {lines:,} lines, {step.flops:.3g} FLOPs a step, {step.rows} rows; only a GPU can compile them"
+        f"lowers for GPUs, with attention written out: {lines:,} lines, {step.flops:.3g} FLOPs a step, {step.rows} rows; "
+        "only a GPU can compile them, and it has cuDNN's attention"
     )
     return 0
 

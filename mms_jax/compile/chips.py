@@ -1,7 +1,6 @@
 """Accelerators by the name of their topology: peak, memory, and bandwidths."""
 
 import dataclasses
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -54,11 +53,6 @@ def chip_of(topology: str) -> Chip:
             f"--topology={topology}: write CHIP:SHAPE, as in v5e:16x16 or v5p:4x4x4; chips: {', '.join(CHIPS)}"
         )
     return CHIPS[name]
-
-
-def chips_in(topology: str) -> int:
-    """The number of chips of a topology."""
-    return math.prod(int(size) for size in topology.partition(":")[2].split("x"))
 
 
 def tpu_devices(topology: str, slices: int) -> Sequence[Any]:

@@ -247,6 +247,22 @@ def test_a_stand_in_corpus_fills_the_longest_bucket():
     assert all(len(letters) == 7 for letters in index.alphabets.values())
 
 
+def test_a_search_keeps_the_batch():
+    from mms_jax.compile.__main__ import variants
+
+    config = miniature_config("asr")
+    config.input.batch_seconds, config.input.rows_multiple = 96.0, 48
+    found = variants(config, 48)
+    assert {one.mesh.fsdp for one in found} == {1, 2, 4, 8, 16} and {one.optimizer.accumulate for one in found} == {
+        1,
+        2,
+    }
+    assert {one.model.remat for one in found} == {"none", "dots", "full"}
+    assert all(96 % one.input.rows_multiple == 0 for one in found)
+    with pytest.raises(ConfigError, match="96 rows of a batch cannot be divided among 64 devices"):
+        variants(config, 64)
+
+
 def run(*arguments):
     command = [sys.executable, "-m", "mms_jax.compile", "--config=pretrain_phrases", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)

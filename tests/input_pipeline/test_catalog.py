@@ -84,7 +84,7 @@ def test_one_split_alone_and_several_shards(tmp_path):
     [
         (("--language=xxx",), "no language 'xxx'; it has ces, deu"),
         (("--language=fra",), r"has no fr/SPLIT-\*.parquet"),
-        (("--language=deu", "--splits", "dev"), "has no dev here; its splits are test, train, validation"),
+        (("--language=deu", "--splits", "dev"), "has no split dev; choose train, validation, test"),
     ],
 )
 def test_what_is_not_there_is_named(tmp_path, voxpopuli, capsys, arguments, message):

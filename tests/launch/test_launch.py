@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -97,6 +98,28 @@ def test_other_commands(command, part):
     assert part in printed(command, "pod")[0]
 
 
+def test_queued_pods_keep_their_log_elsewhere_and_go_with_their_request():
+    assert "--command=tail -n 50 -F /var/log/mms_jax.log" in printed("logs", "pod", "--queued")[0]
+    assert any("sudo pkill" in word for word in printed("stop", "pod", "--queued")[0])
+    (delete,) = printed("delete", "pod", "--queued", "--zone=z")
+    assert delete == [
+        "gcloud",
+        "compute",
+        "tpus",
+        "queued-resources",
+        "delete",
+        "pod",
+        "--quiet",
+        "--force",
+        "--zone=z",
+    ]
+
+
+def test_stopping_does_not_stop_the_shell_that_stops():
+    command = next(word for word in printed("stop", "pod")[0] if word.startswith("--command=")).partition("=")[2]
+    assert subprocess.run(["bash", "-c", command], timeout=30).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -159,11 +182,59 @@ def test_a_job_passes_its_arguments_and_its_status(host):
 
 @pytest.mark.parametrize(
     ("statuses", "status", "runs"),
-    [((134, 0), 0, 2), ((143,), 143, 1), ((130,), 130, 1), ((2,), 2, 1), ((1, 1, 1, 1, 1), 1, 4)],
+    [((134, 0), 0, 2), ((75, 75, 0), 0, 3), ((143,), 143, 1), ((1,), 1, 1), ((2,), 2, 1), ((134,) * 5, 134, 4)],
 )
 def test_a_job_that_fails_starts_again_and_one_that_is_stopped_does_not(host, statuses, status, runs):
     found, calls = host("--config=x", statuses=statuses)
     assert found == status and len(calls) == runs
+
+
+def test_a_signal_reaches_the_job_which_saves_and_is_not_started_again(host, tmp_path):
+    python = tmp_path / ".venv/bin/python"
+    python.write_text(
+        '#!/usr/bin/env bash\necho started >> calls\ntrap "echo saved >> calls; exit 143" TERM\n'
+        "for _ in $(seq 600); do sleep 0.1; done\n"
+    )
+    (tmp_path / "calls").write_text("")
+    for retries in ("3", "0"):
+        environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "0", "MMS_JAX_RETRIES": retries}
+        job = subprocess.Popen([tmp_path / "launch/job.sh", "--config=x"], env=environment)
+        deadline = time.monotonic() + 30
+        while "started" not in (tmp_path / "calls").read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.2)
+        job.terminate()
+        assert job.wait(timeout=30) == 143 and (tmp_path / "calls").read_text().split() == ["started", "saved"]
+        (tmp_path / "calls").write_text("")
+
+
+def test_a_host_without_python_says_what_is_missing(host, tmp_path):
+    shutil.rmtree(tmp_path / ".venv")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("bash", "dirname", "cat", "cmp", "flock", "env"):
+        (tools / name).symlink_to(shutil.which(name))
+    job = [tmp_path / "launch/job.sh", "setup"]
+    done = subprocess.run(
+        job, env={"PATH": str(tools), "MMS_JAX_EXTRA": "none"}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2 and "no Python 3.11 or newer" in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("gcloud") is None, reason="needs the Google Cloud CLI")
+@pytest.mark.parametrize("command", ["create", "delete", "create --queued", "delete --queued"])
+def test_the_flags_are_those_of_gcloud(command):
+    """Its own help names every flag that is passed."""
+    name, *queued = command.split()
+    options = [*queued, *(["--bucket=b", "--job=--workdir=~/bucket/r"] if queued else []), "--spot", "--zone=z"]
+    created = ["--type=v5p-8"] if name == "create" else []
+    last = printed(name, "pod", *created, *options)[-1]
+    words = last[: next(place for place, word in enumerate(last) if word in ("create", "delete")) + 1]
+    shown = subprocess.run([*words, "--help"], capture_output=True, text=True, timeout=120)
+    if shown.returncode:
+        pytest.skip("gcloud has no help here")
+    for flag in {word.partition("=")[0] for word in last if word.startswith("--")}:
+        assert flag in shown.stdout, f"{flag} is no flag of {' '.join(words)}"
 
 
 def test_the_job_set_has_a_pod_for_each_host():

@@ -233,6 +233,7 @@ def test_a_language_with_one_utterance_is_learned_or_named(tone_table, tmp_path,
     first = jax.jit(FunctionalModel.abstract(task.build).init)(jax.random.key(config.seed))
     trained = load_model(tmp_path / "run").params
     moved = np.any(np.asarray(trained["heads"]["kernel"]) != np.asarray(first["heads"]["kernel"]), axis=(1, 2))
+    assert "eng (1): fewer than 10 utterances" in caplog.text
     assert moved[1] and ("too few to learn a language" in caplog.text) == (beta == 1.0)
     if beta == 0.0:
         assert moved[0]

@@ -37,7 +37,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array, rate: float = 0.0, key: Ar
     platform = sharding.platform()
     if platform == "tpu" and sharding.divides_rows(len(q)):
         return _on_tpu(q, k, v, mask)
-    if platform in ("gpu", "cuda") and q.dtype == jnp.bfloat16:
+    if platform in ("gpu", "cuda") and q.dtype == jnp.bfloat16 and q.shape[-1] % 8 == 0 and q.shape[-1] <= 128:
         return _on_gpu(q, k, v, mask)
     return _written(q, k, v, mask)
 
@@ -85,7 +85,8 @@ def _block_sizes(kernel, block: int):
 
 def _on_gpu(q: Array, k: Array, v: Array, mask: Array) -> Array:
     """cuDNN's kernel, which takes the frame axis before the head axis, and lengths in place of a mask."""
-    lengths = mask.sum(axis=-1, dtype=jnp.int32)
+    # A row without a frame attends to one that is padding: no softmax is over nothing.
+    lengths = jnp.maximum(mask.sum(axis=-1, dtype=jnp.int32), 1)
     q, k, v = (part.transpose(0, 2, 1, 3) for part in (q, k, v))
     y = jax.nn.dot_product_attention(
         q, k, v, query_seq_lengths=lengths, key_value_seq_lengths=lengths, implementation="cudnn"

@@ -54,7 +54,8 @@ PUBLISHED = {
         by_characters=("khm", "lao", "mya", "tha"),
     ),
     "common_voice": Published(
-        "Pratap et al. 2023, Common Voice 9.0 test, 76 languages", r"catalog/common_voice_.*:test", "wer", {_MULTI: 19.6, _SINGLE: 19.7}
+        "Pratap et al. 2023, Common Voice 9.0 test, 76 languages", r"catalog/common_voice_.*:test", "wer",
+        {_MULTI: 19.6, _SINGLE: 19.7}
     ),
     "mls": Published(
         "Pratap et al. 2023, MLS test, 8 languages", r"catalog/mls_.*:test", "wer",
