@@ -14,7 +14,7 @@ set -euo pipefail
 cd "$SLURM_SUBMIT_DIR"
 
 # Restarting is the queue's affair here. JAX finds its peers by SLURM's variables.
-export MMS_JAX_RETRIES=0 MMS_JAX_EXTRA=cuda
+export MMS_JAX_RETRIES=0 MMS_JAX_EXTRA="${MMS_JAX_EXTRA:-cuda}"
 status=0
 srun --kill-on-bad-exit=1 launch/job.sh "$@" || status=$?
 case $status in 0 | 1 | 2) exit $status ;; esac # done, or an error that the log explains
