@@ -168,7 +168,7 @@ def test_mesh_names_its_axis_types():
 
 def test_distributed_starts_only_where_a_cluster_is(monkeypatch):
     calls = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda: calls.append(1))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **settings: calls.append(settings))
     for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES", "JAX_COORDINATOR_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     sharding.start_distributed()
@@ -179,7 +179,7 @@ def test_distributed_starts_only_where_a_cluster_is(monkeypatch):
     monkeypatch.delenv("TPU_WORKER_HOSTNAMES")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     sharding.start_distributed()
-    assert len(calls) == 3
+    assert calls == [{"heartbeat_timeout_seconds": sharding.HEARTBEAT_SECONDS}] * 3
 
 
 def test_processes_find_each_other_by_environment_variables():

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from mms_jax.compile.chips import Chip
-from mms_jax.compile.hlo import Step
+from mms_jax.compile.hlo import Operation
 
 _AHEAD = ("copy-start", "slice-start", "dynamic-slice-start")
 # What a ring sends of the arrays, gathered, in units of (devices - 1) / devices of it.
@@ -49,7 +49,7 @@ class Estimate:
     seconds: float
 
 
-def estimate(steps: Sequence[Step], chip: Chip, mesh: jax.sharding.Mesh) -> Estimate:
+def estimate(steps: Sequence[Operation], chip: Chip, mesh: jax.sharding.Mesh) -> Estimate:
     """The time of a program, see above."""
     flops = sum(step.times * step.flops for step in steps)
     compute = sum(step.times * step.padded for step in steps) / chip.peak
@@ -67,7 +67,7 @@ def estimate(steps: Sequence[Step], chip: Chip, mesh: jax.sharding.Mesh) -> Esti
     return Estimate(flops, compute, memory, beside + alone, seconds)
 
 
-def _sending(step: Step, chip: Chip, mesh: jax.sharding.Mesh) -> float:
+def _sending(step: Operation, chip: Chip, mesh: jax.sharding.Mesh) -> float:
     devices = len(step.groups) or mesh.size
     bandwidth = chip.network if _spans_slices(step.groups, mesh) else 2 * chip.link
     if step.collective == "collective-permute":
@@ -80,7 +80,7 @@ def _spans_slices(group: Sequence[int], mesh: jax.sharding.Mesh) -> bool:
     return len({getattr(device, "slice_index", 0) for device in devices}) > 1
 
 
-def traffic(steps: Sequence[Step], mesh: jax.sharding.Mesh) -> list[Traffic]:
+def traffic(steps: Sequence[Operation], mesh: jax.sharding.Mesh) -> list[Traffic]:
     """The collectives by kind and mesh axes, largest first."""
     sums: dict[tuple[str, str], list[float]] = {}
     for step in steps:

@@ -68,7 +68,7 @@ Computation = dict[str, Instruction]
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
+class Operation:
     """An instruction that runs as a unit, and what it costs each time.
 
     Attributes:
@@ -113,11 +113,11 @@ class Program:
             elif instruction := _read(line):
                 current[instruction.name] = instruction
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[Operation]:
         """What runs, in order; a loop's body as often as the compiler knows that it runs."""
         return list(self._walk(self.entry, 1.0))
 
-    def _walk(self, name: str, times: float) -> Iterator[Step]:
+    def _walk(self, name: str, times: float) -> Iterator[Operation]:
         computation = self.computations[name]
         for instruction in computation.values():
             if instruction.opcode == "while":
@@ -141,7 +141,7 @@ class Program:
         limits = [condition[name].text for name in root.operands if condition[name].opcode == "constant"]
         return float(limits[0]) if root.opcode == "compare" and limits else 1.0
 
-    def _step(self, instruction: Instruction, computation: Computation, times: float) -> Step:
+    def _step(self, instruction: Instruction, computation: Computation, times: float) -> Operation:
         inside = [instruction, *self._inside(instruction)]
         flops, padded = np.sum([_flops(*one) for one in self._with_place(instruction, computation)], axis=0).tolist()
         # The compiler of TPUs starts a gathering in a fusion of its own, carries it on in those of products, and ends it
@@ -149,7 +149,7 @@ class Program:
         carried_on = instruction.opcode == "fusion" and (flops > 0 or instruction.name.startswith(_ENDING))
         collectives = [one for one in inside if _collective(one) and not carried_on]
         if not collectives:
-            return Step(instruction, times, flops, padded, self._bytes(instruction, computation))
+            return Operation(instruction, times, flops, padded, self._bytes(instruction, computation))
         chosen = max(collectives, key=lambda one: sum(array.bytes for array in one.arrays))
         place = self._place_of(chosen, instruction, computation)
         given = sum(array.bytes for name in chosen.operands for array in place[name].arrays)
@@ -157,7 +157,7 @@ class Program:
         if chosen.opcode.endswith("-start"):
             results -= given  # which a start returns too
         scattered = any(name.startswith("all-reduce-scatter") for name in instruction.called)
-        return Step(
+        return Operation(
             instruction,
             times,
             flops,
