@@ -216,6 +216,7 @@ def test_a_run_with_adapters_trains_resumes_and_loads(tone_data, tmp_path, share
     assert not np.allclose(both[0], both[1], atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_a_language_with_one_utterance_is_learned_or_named(tone_table, tmp_path, caplog, beta):
     """One recording of English among forty-odd of Swahili: with equal shares it is half of what is heard."""

@@ -255,6 +255,7 @@ def test_a_broken_update_is_skipped_counted_and_leaves_no_trace(tone_config, tmp
     assert int(skipped_updates(state.optimizer)) == 1
 
 
+@pytest.mark.slow
 def test_too_many_broken_updates_stop_the_run(tone_config, tmp_path, monkeypatch):
     tone_config.optimizer.skip_above, tone_config.total_steps, tone_config.log_every = 10.0, 200, 50
     tone_config.checkpoint.every = 50

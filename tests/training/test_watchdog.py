@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from mms_jax.training.watchdog import STATUS, Watchdog
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -68,6 +70,7 @@ training.train(config, sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_run_whose_step_hangs_ends(tone_data, tmp_path):
     """With saves in between, which are not watched."""
     command = [sys.executable, "-c", TRAINING, str(tone_data), str(tmp_path / "run")]
