@@ -6,7 +6,8 @@
 #
 # MMS_JAX_BUCKET, if set, is mounted as ~/bucket by gcsfuse (Google Cloud) before the job starts.
 # MMS_JAX_EXTRA names the extra of the accelerator (tpu, cuda, none); by default it is found. MMS_JAX_RETRIES (3) is how
-# often a job that failed starts again. A job that was asked to stop (status 130 or 143) does not.
+# often a job that crashed, or that its watchdog ended, starts again. An error that the log explains (status 1 or 2) ends it, as
+# does SIGTERM, after which the job saves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,18 +23,6 @@ accelerator() {
   fi
 }
 
-find_python() {
-  for candidate in python3.12 python3.11 python3.13 python3; do
-    if command -v "$candidate" >/dev/null &&
-       "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      echo "$candidate"
-      return
-    fi
-  done
-  echo "error: no Python 3.11 or newer with venv on this host; install one, as with: apt-get install python3.11-venv" >&2
-  exit 2
-}
-
 is_set_up() {
   [ -x .venv/bin/python ] && cmp -s <(echo "$extra"; cat constraints.txt pyproject.toml) .venv/installed-job.txt
 }
@@ -47,7 +36,7 @@ setup() {
   flock 9
   is_set_up && return
   local python target=.
-  python=$(find_python)
+  python=$(launch/find_python.sh) || exit 2
   "$python" -m venv .venv
   [ "$extra" = none ] || target=".[$extra]"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"

@@ -13,27 +13,13 @@ cd "$(dirname "$0")/.."
 # On CPUs, XLA's YNNPACK fusions cost these models a third of their speed (jaxlib 0.10.2); XLA_FLAGS set outside wins.
 export XLA_FLAGS="${XLA_FLAGS---xla_cpu_experimental_ynn_fusion_type=}"
 
-find_python() {
-  local candidates=${PYTHON:-python3.12 python3.11 python3.13 python3}
-  for candidate in $candidates; do
-    if command -v "$candidate" >/dev/null &&
-       "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      echo "$candidate"
-      return
-    fi
-  done
-  echo "error: no Python 3.11 or newer with venv (tried: $candidates);" \
-    "install one, or name it with PYTHON=/path/to/python" >&2
-  exit 1
-}
-
 setup() {
   local stamp=.venv/installed-constraints.txt
   if [ -x .venv/bin/python ] && cmp -s <(cat constraints.txt pyproject.toml) "$stamp"; then
     return
   fi
   local python
-  python=$(find_python)
+  python=$(launch/find_python.sh)
   echo "setting up .venv with $("$python" --version) (a few minutes)"
   [ -x .venv/bin/python ] || "$python" -m venv .venv
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[paper,docs,dev]'

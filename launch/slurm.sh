@@ -4,7 +4,8 @@
 #   sbatch --nodes=8 --gpus-per-node=8 --ntasks-per-node=8 launch/slurm.sh --config=pretrain_1b --workdir=/shared/runs/first
 #
 # One task for each GPU. The workdir and this clone are on a disk that all nodes see; before the first job, run there once:
-# MMS_JAX_EXTRA=cuda launch/job.sh setup. A node that fails, or a job that is preempted, puts the job back into the queue, and it continues from the last checkpoint.
+# MMS_JAX_EXTRA=cuda launch/job.sh setup. A node that fails, or a preemption, puts the job back into the queue, and it continues
+# from the last checkpoint.
 #SBATCH --job-name=mms_jax
 #SBATCH --requeue
 #SBATCH --open-mode=append

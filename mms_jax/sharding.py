@@ -4,6 +4,7 @@ Parameters carry logical axis names in their NNX metadata (`axes=("embed", "mlp"
 axis whose size the mesh axis does not divide is replicated.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -111,13 +112,18 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
+def _row_devices(mesh: Any) -> int:
+    """The devices among which a mesh, real or abstract, cuts the rows of a batch."""
+    return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
+
+
 def check_rows(multiple: int, accumulate: int, mesh: Mesh) -> None:
     """Checks that batches whose number of rows is a multiple of `multiple` can be split over the mesh, and into parts.
 
     Raises:
       ConfigError: they cannot.
     """
-    devices = int(np.prod([mesh.shape[axis] for axis in BATCH_AXES]))
+    devices = _row_devices(mesh)
     if multiple % (devices * accumulate):
         raise ConfigError(
             f"config.input.rows_multiple={multiple} must be a multiple of {devices * accumulate}: the mesh cuts a batch "
@@ -187,7 +193,7 @@ def rows_and_heads_apart(function: Callable[..., jax.Array], heads: int) -> Call
 def divides_rows(rows: int) -> bool:
     """Whether the mesh that is set, if any, cuts so many rows into equal parts."""
     mesh = jax.sharding.get_abstract_mesh()
-    return mesh.empty or rows % int(np.prod([mesh.shape[axis] for axis in BATCH_AXES])) == 0
+    return mesh.empty or rows % _row_devices(mesh) == 0
 
 
 def platform() -> str:

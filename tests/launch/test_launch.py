@@ -148,7 +148,7 @@ def test_gcloud_is_named_where_it_is_missing(tmp_path):
 @pytest.fixture
 def host(tmp_path):
     """A host with a clone whose environment is made: its python notes its arguments, and ends as `statuses` says."""
-    for name in ("launch/job.sh", "constraints.txt", "pyproject.toml"):
+    for name in ("launch/job.sh", "launch/find_python.sh", "constraints.txt", "pyproject.toml"):
         target = tmp_path / name
         target.parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, target)

@@ -6,7 +6,6 @@ times as fast as `jax.nn.dot_product_attention`, because the head axis precedes 
 product.
 """
 
-import functools
 import math
 
 import jax
@@ -67,20 +66,15 @@ def _flash(q: Array, k: Array, v: Array, segments: Array) -> Array:
     from jax.experimental.pallas.ops.tpu import flash_attention as kernel
 
     block = next(size for size in _BLOCKS if q.shape[2] % size == 0)
-    # Padded frames attend to padded frames: no softmax is over nothing.
-    return kernel.flash_attention(
-        q, k, v, segment_ids=kernel.SegmentIds(segments, segments), sm_scale=1.0 / math.sqrt(q.shape[-1]),
-        block_sizes=_block_sizes(kernel, block),
-    )  # fmt: skip
-
-
-# The gradient of the queries repeats its sums over as many lanes as `block_k_major_dq`, in memory.
-@functools.cache
-def _block_sizes(kernel, block: int):
-    return kernel.BlockSizes(
+    sizes = kernel.BlockSizes(
         block_b=1, block_q=block, block_k_major=block, block_k=block, block_q_major_dkv=block, block_k_major_dkv=block,
-        block_k_dkv=block, block_q_dkv=block, block_k_major_dq=_LANES, block_k_dq=_LANES, block_q_dq=block,
+        block_k_dkv=block, block_q_dkv=block, block_q_dq=block,
+        # The gradient of the queries repeats its sums, in memory, over as many lanes as this.
+        block_k_major_dq=_LANES, block_k_dq=_LANES,
     )  # fmt: skip
+    # Padded frames attend to padded frames: no softmax is over nothing.
+    ids = kernel.SegmentIds(segments, segments)
+    return kernel.flash_attention(q, k, v, segment_ids=ids, sm_scale=1.0 / math.sqrt(q.shape[-1]), block_sizes=sizes)
 
 
 def _on_gpu(q: Array, k: Array, v: Array, mask: Array) -> Array:
