@@ -138,13 +138,15 @@ def training_data(
 
 def warn_of_rare_languages(plan: TrainingPlan, updates: int) -> None:
     """Names the languages of which a run of so many updates hears next to nothing."""
-    rows, counts = plan.rows_by_language(updates), dict(zip(*np.unique(plan.table.language, return_counts=True)))
-    if few := sorted(str(language) for language, count in counts.items() if count < FEWEST_UTTERANCES):
+    languages, place = plan.table.languages
+    counts = dict(zip(languages.tolist(), np.bincount(place).tolist()))
+    if few := [language for language, count in counts.items() if count < FEWEST_UTTERANCES]:
         logging.warning(
             "%s: fewer than %d utterances; a language is not learned from them, whatever its share",
             ", ".join(f"{language} ({counts[language]})" for language in few), FEWEST_UTTERANCES,
         )  # fmt: skip
-    if rare := sorted(language for language, count in rows.items() if count < FEWEST_ROWS):
+    rows = plan.rows_by_language(updates)
+    if rare := [language for language, count in rows.items() if count < FEWEST_ROWS]:
         logging.warning(
             "%s: fewer than %d rows are drawn in %d updates, too few to learn a language; lower "
             "config.input.beta_language, raise config.total_steps, or add speech",

@@ -60,6 +60,11 @@ class Table:
     def __len__(self) -> int:
         return len(self.record)
 
+    @functools.cached_property
+    def languages(self) -> tuple[np.ndarray, np.ndarray]:
+        """The languages, sorted, and the place of each utterance's among them, int (utterances,)."""
+        return np.unique(self.language, return_inverse=True)
+
     @property
     def heard(self) -> np.ndarray:
         """float (utterances,): the seconds that one draw of an utterance yields, which are less where it is cropped."""
@@ -152,7 +157,7 @@ def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) 
     Returns:
       float64 (utterances,), summing to 1.
     """
-    languages, language = np.unique(table.language, return_inverse=True)
+    languages, language = table.languages
     groups, group = np.unique(table.corpus * len(languages) + language, return_inverse=True)
     seconds = np.bincount(group, table.seconds)
     corpora, corpus = np.unique(groups // len(languages), return_inverse=True)
@@ -236,12 +241,11 @@ class TrainingPlan:
     def rows_by_language(self, updates: int) -> dict[str, float]:
         """About how many rows of each language a run of so many updates hears."""
         draws = sum(sum(part.values()) for part in self._parts) / self.batches * updates
-        totals: dict[str, float] = {}
+        languages, place = self.table.languages
+        shares = np.zeros(len(languages))
         for members, weights in zip(self._members, self._weights):
-            languages, place = np.unique(self.table.language[members], return_inverse=True)
-            for language, weight in zip(languages, np.bincount(place, weights, len(languages))):
-                totals[str(language)] = totals.get(str(language), 0.0) + draws * float(weight)
-        return totals
+            shares += np.bincount(place[members], weights, len(languages))
+        return dict(zip(languages.tolist(), (draws * shares).tolist()))
 
     def repeats(self, most: int = 200) -> float:
         """The share of rows that equal an earlier row of their batch: the same utterance, not cropped.

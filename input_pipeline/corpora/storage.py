@@ -151,6 +151,11 @@ class Corpus:
     synthetic: bool = False
 
 
+def _command(name: str, data_dir: str | os.PathLike) -> str:
+    """The command that prepares a corpus, for messages."""
+    return f"  python -m input_pipeline.prepare {name.split('/')[0]} --data_dir={data_dir} (arguments: --help)"
+
+
 def corpus_directory(name: str, data_dir: str | os.PathLike) -> pathlib.Path:
     """The newest version folder of the corpus `name` ("spoken_phrases/verses") below `data_dir`.
 
@@ -160,10 +165,7 @@ def corpus_directory(name: str, data_dir: str | os.PathLike) -> pathlib.Path:
     folder = pathlib.Path(data_dir).expanduser() / name
     versions = [child for child in folder.glob("*.*.*") if (child / "dataset_info.json").exists()]
     if not versions:
-        raise CorpusError(
-            f"no prepared corpus {name!r} in {folder}; prepare it with\n"
-            f"  python -m input_pipeline.prepare {name.split('/')[0]} --data_dir={data_dir} (arguments: --help)"
-        )
+        raise CorpusError(f"no prepared corpus {name!r} in {folder}; prepare it with\n{_command(name, data_dir)}")
     return max(versions, key=lambda child: tuple(int(part) for part in child.name.split(".")))
 
 
@@ -183,8 +185,7 @@ def matching_corpora(pattern: str, data_dir: str | os.PathLike) -> list[str]:
     }
     if not found:
         raise CorpusError(
-            f"no prepared corpus matches {pattern!r} in {root}; prepare some with\n"
-            f"  python -m input_pipeline.prepare {pattern.split('/')[0]} --data_dir={data_dir} (arguments: --help)"
+            f"no prepared corpus matches {pattern!r} in {root}; prepare some with\n{_command(pattern, data_dir)}"
         )
     return sorted(found)
 

@@ -25,7 +25,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from mms_jax.compile.chips import chip_of, tpu_devices
-from mms_jax.compile.program import TracedStep, trace_step
+from mms_jax.compile.program import trace_step
 from mms_jax.compile.report import Compiled, format_report, format_search
 from mms_jax.config import current_config
 from mms_jax.errors import ConfigError
@@ -105,7 +105,7 @@ def _main(config: ConfigDict) -> int:
 
 
 def _lower_for_cuda(config: ConfigDict) -> int:
-    step: TracedStep = trace_step(config, jax.devices(), _LANGUAGES.value, _SYMBOLS.value)
+    step = trace_step(config, jax.devices("cpu"), _LANGUAGES.value, _SYMBOLS.value)
     with jax.set_mesh(step.mesh):
         lowered = step.traced.lower(lowering_platforms=("cuda",))
     lines = len(lowered.as_text().splitlines())

@@ -27,8 +27,7 @@ def count_flops(jaxpr: Any) -> float:
         elif name == "cond":
             total += max(count_flops(branch) for branch in parameters["branches"])
         else:
-            times = {"scan": _length, "pallas_call": _programs, "shard_map": _devices}.get(name, _once)(parameters)
-            total += times * sum(count_flops(inner) for inner in _inner(parameters))
+            total += _times(name, parameters) * sum(count_flops(inner) for inner in _inner(parameters))
     return total
 
 
@@ -42,24 +41,17 @@ def _inner(parameters: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _once(parameters: dict[str, Any]) -> int:
-    del parameters
+def _times(name: str, parameters: dict[str, Any]) -> int:
+    """How often an equation runs the jaxprs among its parameters."""
+    if name == "scan":
+        return parameters["length"]
+    if name == "pallas_call":  # the programs that a kernel starts
+        return math.prod(int(size) for size in parameters["grid_mapping"].grid)
+    if name == "shard_map":  # the devices that share the work, each on its part
+        specs = (part for spec in parameters["in_specs"] for part in spec if part)
+        axes = {axis for part in specs for axis in np.atleast_1d(part).tolist()}
+        return math.prod(parameters["mesh"].shape[axis] for axis in axes)
     return 1
-
-
-def _length(parameters: dict[str, Any]) -> int:
-    return parameters["length"]
-
-
-def _devices(parameters: dict[str, Any]) -> int:
-    """How many devices share the work of a function that each runs on its part."""
-    used = {axis for spec in parameters["in_specs"] for part in spec if part for axis in np.atleast_1d(part).tolist()}
-    return math.prod(parameters["mesh"].shape[axis] for axis in used)
-
-
-def _programs(parameters: dict[str, Any]) -> int:
-    """How many programs a Pallas kernel starts."""
-    return math.prod(int(size) for size in parameters["grid_mapping"].grid)
 
 
 def _of_product(equation: Any) -> float:

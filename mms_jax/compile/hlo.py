@@ -113,7 +113,7 @@ class Program:
             elif instruction := _read(line):
                 current[instruction.name] = instruction
 
-    def steps(self) -> list[Operation]:
+    def operations(self) -> list[Operation]:
         """What runs, in order; a loop's body as often as the compiler knows that it runs."""
         return list(self._walk(self.entry, 1.0))
 
@@ -130,7 +130,7 @@ class Program:
             elif instruction.opcode == "call":
                 yield from self._walk(instruction.attribute("to_apply").lstrip("%"), times)
             elif instruction.opcode not in _FREE and not instruction.opcode.endswith("-done"):
-                yield self._step(instruction, computation, times)
+                yield self._operation(instruction, computation, times)
 
     def _trips(self, loop: Instruction) -> float:
         """How often a loop runs: as noted by the compiler, or the constant with which its condition compares."""
@@ -141,38 +141,29 @@ class Program:
         limits = [condition[name].text for name in root.operands if condition[name].opcode == "constant"]
         return float(limits[0]) if root.opcode == "compare" and limits else 1.0
 
-    def _step(self, instruction: Instruction, computation: Computation, times: float) -> Operation:
-        inside = [instruction, *self._inside(instruction)]
-        flops, padded = np.sum([_flops(*one) for one in self._with_place(instruction, computation)], axis=0).tolist()
+    def _operation(self, instruction: Instruction, computation: Computation, times: float) -> Operation:
+        parts = list(self._with_place(instruction, computation))
+        flops, padded = np.sum([_flops(*part) for part in parts], axis=0).tolist()
+        plain = Operation(instruction, times, flops, padded, self._bytes(instruction, computation))
         # The compiler of TPUs starts a gathering in a fusion of its own, carries it on in those of products, and ends it
         # in another: it counts once.
         carried_on = instruction.opcode == "fusion" and (flops > 0 or instruction.name.startswith(_ENDING))
-        collectives = [one for one in inside if _collective(one) and not carried_on]
-        if not collectives:
-            return Operation(instruction, times, flops, padded, self._bytes(instruction, computation))
-        chosen = max(collectives, key=lambda one: sum(array.bytes for array in one.arrays))
-        place = self._place_of(chosen, instruction, computation)
+        collectives = [part for part in parts if _collective(part[0])]
+        if carried_on or not collectives:
+            return plain
+        chosen, place = max(collectives, key=lambda part: sum(array.bytes for array in part[0].arrays))
         given = sum(array.bytes for name in chosen.operands for array in place[name].arrays)
         results = sum(array.bytes for array in chosen.arrays)
         if chosen.opcode.endswith("-start"):
             results -= given  # which a start returns too
         scattered = any(name.startswith("all-reduce-scatter") for name in instruction.called)
-        return Operation(
-            instruction,
-            times,
-            flops,
-            padded,
-            self._bytes(instruction, computation),
+        return dataclasses.replace(
+            plain,
             sent=max(given, results),
             collective="reduce-scatter" if scattered else _collective(chosen),
             groups=_first_group(chosen),
             overlaps=instruction.opcode.endswith("-start") or instruction.name.startswith(_STARTING),
         )
-
-    def _inside(self, instruction: Instruction) -> Iterator[Instruction]:
-        for one, _ in self._with_place(instruction, {}):
-            if one is not instruction:
-                yield one
 
     def _with_place(
         self, instruction: Instruction, computation: Computation
@@ -183,9 +174,6 @@ class Program:
             for name in instruction.called:
                 for one in self.computations.get(name, {}).values():
                     yield from self._with_place(one, self.computations[name])
-
-    def _place_of(self, wanted: Instruction, instruction: Instruction, computation: Computation) -> Computation:
-        return next(place for one, place in self._with_place(instruction, computation) if one is wanted)
 
     def _bytes(self, instruction: Instruction, computation: Computation) -> float:
         """What an instruction moves; of an array of which it needs a slice, as of stacked layers, the slice."""
@@ -281,6 +269,13 @@ def _collective(instruction: Instruction) -> str:
     return name if name in COLLECTIVES else ""
 
 
+def _numbers(shape: str, order: str | None) -> np.ndarray:
+    """The numbers from 0 on, in an array of a shape, "2,4", whose axes are then put in another order, "1,0"."""
+    sizes = [int(size) for size in shape.split(",")]
+    ids = np.arange(math.prod(sizes)).reshape(sizes)
+    return ids.transpose([int(axis) for axis in order.split(",")]) if order else ids
+
+
 @functools.lru_cache(maxsize=1000)
 def _groups_of(text: str) -> tuple[int, ...]:
     """The first group of `replica_groups`.
@@ -291,19 +286,13 @@ def _groups_of(text: str) -> tuple[int, ...]:
     if text.startswith("mesh"):
         axes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", text)}
         order = re.search(r"device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\)", text)
-        ids = np.arange(math.prod(axes.values()))
-        if order:
-            ids = ids.reshape([int(size) for size in order[1].split(",")])
-            ids = ids.transpose([int(axis) for axis in order[2].split(",")]) if order[2] else ids
+        ids = _numbers(order[1], order[2]) if order else np.arange(math.prod(axes.values()))
         exchanging = re.findall(r"'(\w+)'", text.rpartition("{")[2])
         chosen = tuple(slice(None) if name in exchanging else 0 for name in axes)
         return tuple(int(value) for value in ids.reshape(list(axes.values()))[chosen].ravel())
     if match := re.match(r"\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
-        shape, source = ([int(size) for size in match[place].split(",")] for place in (1, 2))
-        ids = np.arange(math.prod(source)).reshape(source)
-        if match[3]:
-            ids = ids.transpose([int(axis) for axis in match[3].split(",")])
-        return tuple(int(value) for value in ids.reshape(shape)[0].ravel())
+        shape = [int(size) for size in match[1].split(",")]
+        return tuple(int(value) for value in _numbers(match[2], match[3]).reshape(shape)[0].ravel())
     first = re.search(r"\{([\d,]+)\}", text)
     return tuple(int(value) for value in first[1].split(",")) if first else ()
 

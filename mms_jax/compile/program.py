@@ -67,15 +67,11 @@ def _model_flops(config: ConfigDict, languages: int, symbols: int) -> float:
 
 def _trace(config: ConfigDict, mesh: jax.sharding.Mesh, languages: int, symbols: int) -> tuple[Any, dict[str, Any]]:
     with jax.set_mesh(mesh):
-        return _trace_on(config, mesh, languages, symbols)
-
-
-def _trace_on(config: ConfigDict, mesh: jax.sharding.Mesh, languages: int, symbols: int) -> tuple[Any, dict[str, Any]]:
-    corpus = stand_in_corpus(config.input, languages, symbols)
-    task = find_task(config.task).from_corpora(config, [corpus])
-    model = FunctionalModel.abstract(task.build)
-    optimizer, _ = make_optimizer(config.optimizer, config.total_steps, 1000, task.parts, task.frozen)
-    state = abstract_state(task, model, optimizer, mesh)
-    batch = abstract_batch(config, corpus, task, mesh)
-    step: Any = make_train_step(task, model, optimizer, config.seed, config.optimizer.accumulate)
-    return step.trace(state, batch), batch
+        corpus = stand_in_corpus(config.input, languages, symbols)
+        task = find_task(config.task).from_corpora(config, [corpus])
+        model = FunctionalModel.abstract(task.build)
+        optimizer, _ = make_optimizer(config.optimizer, config.total_steps, 1000, task.parts, task.frozen)
+        state = abstract_state(task, model, optimizer, mesh)
+        batch = abstract_batch(config, corpus, task, mesh)
+        step: Any = make_train_step(task, model, optimizer, config.seed, config.optimizer.accumulate)
+        return step.trace(state, batch), batch

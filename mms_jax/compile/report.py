@@ -49,7 +49,7 @@ class Compiled:
             "program": used.generated_code_size_in_bytes,
         }
         memory["peak"] = sum(memory.values())
-        steps = Program(compiled.as_text()).steps()
+        steps = Program(compiled.as_text()).operations()
         found = estimate(steps, chip, step.mesh) if chip else None
         flows = traffic(steps, step.mesh)
         problem = ""

@@ -108,7 +108,7 @@ def test_convolutions_are_counted_as_the_compiler_counts_them(options):
     compiled = jax.jit(convolve).lower(*map(jnp.zeros, shapes)).compile()
     expected = compiled.cost_analysis()["flops"]
     assert count_flops(jaxpr_of(convolve, *shapes)) == expected
-    ours = [step.flops for step in Program(compiled.as_text()).steps()]
+    ours = [step.flops for step in Program(compiled.as_text()).operations()]
     assert sum(ours) in (expected, 0.0)  # 0 where this machine's compiler calls a library
 
 
@@ -124,7 +124,7 @@ def test_the_text_of_a_compiled_loop_counts_as_the_function():
 
     shapes = ((8, 64), (5, 64, 64))
     compiled = jax.jit(layers).lower(*map(jnp.zeros, shapes)).compile()
-    steps = Program(compiled.as_text()).steps()
+    steps = Program(compiled.as_text()).operations()
     assert (
         sum(step.times * step.flops for step in steps) == count_flops(jaxpr_of(layers, *shapes)) == 5 * 2 * 8 * 64 * 64
     )
@@ -132,7 +132,7 @@ def test_the_text_of_a_compiled_loop_counts_as_the_function():
 
 def test_what_the_compiler_of_tpus_writes_is_read():
     program = Program(TPU_TEXT)
-    start, fusion, concatenate = program.steps()
+    start, fusion, concatenate = program.operations()
     assert program.entry == "main" and fusion.times == concatenate.times == 3
     assert fusion.flops == fusion.padded == 2 * 16 * 256 * 128
     # Of the stack one layer is read, of the input all; the result stays on the chip.
@@ -155,7 +155,9 @@ def test_what_the_compiler_of_tpus_writes_is_read():
 )
 def test_groups_of_devices_in_every_spelling(text, group):
     line = f"  ROOT %r = f32[8]{{0}} all-reduce(%p), channel_id=1, {text}, use_global_device_ids=true, to_apply=%add"
-    (step,) = Program(f"ENTRY %main (p: f32[8]) -> f32[8] {{\n  %p = f32[8]{{0}} parameter(0)\n{line}\n}}\n").steps()
+    (step,) = Program(
+        f"ENTRY %main (p: f32[8]) -> f32[8] {{\n  %p = f32[8]{{0}} parameter(0)\n{line}\n}}\n"
+    ).operations()
     assert step.groups == group and step.collective == "all-reduce" and not step.overlaps and step.sent == 32
 
 
@@ -165,7 +167,7 @@ def test_narrow_operands_leave_parts_of_a_matrix_unit_idle():
         "  %b = bf16[10,512]{1,0} parameter(1)\n"
         "  ROOT %d = bf16[8,512]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}\n}\n"
     )
-    (step,) = Program(text).steps()
+    (step,) = Program(text).operations()
     assert step.flops == 2 * 8 * 10 * 512 and step.padded == 2 * 8 * 128 * 512
 
 
@@ -177,7 +179,7 @@ def test_bytes_of_arrays():
 
 def test_the_time_of_a_step_by_hand():
     """Peak, bandwidth and link are such that each part of the fixture has a round time."""
-    steps = Program(TPU_TEXT).steps()
+    steps = Program(TPU_TEXT).operations()
     mesh = eight_devices()
     chip = Chip(peak=2 * 16 * 256 * 128, memory=1e9, bandwidth=2 * 16 * 256 / 4, link=1.0, network=1.0)
     slow = estimate(steps, dataclasses.replace(chip, link=2 * 256 * 128 / 2), mesh)
@@ -190,7 +192,7 @@ def test_the_time_of_a_step_by_hand():
 
 
 def test_what_spans_slices_goes_over_the_network():
-    steps = Program(TPU_TEXT).steps()
+    steps = Program(TPU_TEXT).operations()
     chip = Chip(peak=1e12, memory=1e9, bandwidth=1e12, link=1e6, network=1.0)
     assert estimate(steps, chip, eight_devices()).seconds < 1
     devices = [types.SimpleNamespace(slice_index=number // 4) for number in range(8)]
@@ -199,7 +201,7 @@ def test_what_spans_slices_goes_over_the_network():
 
 
 def test_collectives_are_told_by_mesh_axes():
-    (row,) = traffic(Program(TPU_TEXT).steps(), eight_devices())
+    (row,) = traffic(Program(TPU_TEXT).operations(), eight_devices())
     assert row.kind == "all-gather" and row.axes == "data" and row.count == 3 and row.bytes == 3 * 2 * 256 * 128
 
 
@@ -229,7 +231,7 @@ def test_the_step_of_every_task_is_traced_without_data(task):
     step = trace_step(config, jax.devices()[:1], languages=5, symbols=7)
     assert (step.rows, step.samples, step.audio_seconds) == (8, 16_000, 8.0)
     compiled = step.traced.lower().compile()
-    ours = sum(one.times * one.flops for one in Program(compiled.as_text()).steps())
+    ours = sum(one.times * one.flops for one in Program(compiled.as_text()).operations())
     assert step.flops > 1e6 and ours <= 1.05 * step.flops  # libraries that the CPU's compiler calls are not read
 
 
