@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from absl import logging
 from flax import nnx
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 from mms_jax.errors import ConfigError
@@ -83,10 +83,12 @@ def make_mesh(
     Args:
       data, fsdp, tensor: devices along each axis; one of them may be -1, for all that are left.
       explicit: whether shardings are part of array types, for programs that are written that way; see `automatic`.
-      devices: the devices to use; by default all devices of the job.
+      devices: the devices to use; by default all devices of the job. Where they are several slices, joined by a network
+        that is slower than the links inside a slice (slices of TPUs, hosts of GPUs), replicas of the data axis lie in
+        different slices, then parts of the fsdp axis; the tensor axis never leaves a slice.
 
     Raises:
-      ConfigError: the product is not the number of devices.
+      ConfigError: the product is not the number of devices, or slices do not divide data x fsdp.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [data, fsdp, tensor]
@@ -98,8 +100,30 @@ def make_mesh(
         raise ConfigError(
             f"mesh {wanted} does not fit {len(devices)} devices; set config.mesh so that the product does"
         )
-    kind = AxisType.Explicit if explicit else AxisType.Auto
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(kind,) * 3, devices=devices)
+    kinds = (AxisType.Explicit if explicit else AxisType.Auto,) * 3
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    if slices == 1:
+        return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=kinds, devices=devices)
+    return Mesh(arrange_slices(sizes, slices, devices), MESH_AXES, axis_types=kinds)
+
+
+def arrange_slices(sizes: Sequence[int], slices: int, devices: Sequence[Any]) -> np.ndarray:
+    """The devices of several slices as (data, fsdp, tensor), so that the least traffic leaves a slice.
+
+    Raises:
+      ConfigError: the slices do not divide data x fsdp.
+    """
+    data, fsdp, tensor = sizes
+    replicas = math.gcd(data, slices)
+    parts = slices // replicas
+    if fsdp % parts:
+        raise ConfigError(
+            f"mesh data={data} x fsdp={fsdp} x tensor={tensor} cannot be spread over {slices} slices (or hosts of GPUs); set "
+            f"config.mesh.data to a multiple of {slices}, or data x fsdp"
+        )
+    return mesh_utils.create_hybrid_device_mesh(
+        (data // replicas, fsdp // parts, tensor), (replicas, parts, 1), devices, allow_split_physical_axes=True
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,6 +1,8 @@
 """One step on eight simulated devices equals the same step on one."""
 
+import dataclasses
 import functools
+import itertools
 import os
 import socket
 import subprocess
@@ -35,6 +37,8 @@ def eight_devices():
 
 
 LAYOUTS = {"one": (1, 1, 1), "data": (8, 1, 1), "fsdp": (1, 8, 1), "data x fsdp": (2, 4, 1), "tensor": (2, 2, 2)}
+EVERY_LAYOUT = [sizes for sizes in itertools.product((1, 2, 4, 8), repeat=3) if np.prod(sizes) == 8]
+LAYOUTS |= {str(sizes): sizes for sizes in EVERY_LAYOUT}
 
 
 def one_step(config, layout, explicit=False):
@@ -112,13 +116,20 @@ def test_banks_and_identifiers_have_the_same_step_on_the_fullest_mesh(tone_data,
         assert placed["backbone"]["encoder"]["layers"]["adapters"]["down"].spec[1] == "fsdp"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", [str(sizes) for sizes in EVERY_LAYOUT if sizes not in ((8, 1, 1), (1, 8, 1))])
+@pytest.mark.parametrize("task", ["asr", "asr with adapters", "pretrain", "hubert", "lid"])
+def test_step_is_the_same_on_every_mesh_of_eight_devices(tone_data, on_one_device, task, layout):
+    assert_same_step(one_step(experiment(tone_data, task), layout)[0], on_one_device(task))
+
+
 def test_step_is_the_same_on_an_explicit_mesh(tone_data, on_one_device):
     assert_same_step(one_step(experiment(tone_data, "asr"), "tensor", explicit=True)[0], on_one_device("asr"))
 
 
 @pytest.mark.slow
 def test_voices_step_is_the_same_on_eight_devices():
-    """Voice and discriminators after one step, spread over data and over data x fsdp, against one device."""
+    """Voice and discriminators after one step, spread over data, data x fsdp and all three axes, against one device."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(400, 640, 8)
     batch = {
@@ -133,7 +144,7 @@ def test_voices_step_is_the_same_on_eight_devices():
     optimizer = one_for_each(("voice", "discriminators"), optax.sgd(1e-2))
     params = jax.device_get(shaken(model, 0.02))
     results = {}
-    for layout in ("one", "data", "data x fsdp"):
+    for layout in ("one", "data", "data x fsdp", "tensor"):
         sizes = LAYOUTS[layout]
         mesh = sharding.make_mesh(*sizes, devices=jax.devices()[: int(np.prod(sizes))])
         with jax.set_mesh(mesh):
@@ -141,7 +152,7 @@ def test_voices_step_is_the_same_on_eight_devices():
             step = jax.jit(lambda p, b: task.update(model, optimizer, p, optimizer.init(p), b, jax.random.key(0), 0))
             after, _, metrics = step(placed, sharding.put_batch(batch, mesh))
             results[layout] = jax.device_get((after, {name: value.mean() for name, value in metrics.items()}))
-    for layout in ("data", "data x fsdp"):
+    for layout in ("data", "data x fsdp", "tensor"):
         for name, value in results[layout][1].items():
             np.testing.assert_allclose(value, results["one"][1][name], rtol=1e-3, err_msg=name)
         for ours, theirs, before in zip(*map(jax.tree.leaves, (results[layout][0], results["one"][0], params))):
@@ -159,6 +170,35 @@ def test_mesh_that_does_not_fit_is_explained():
     with pytest.raises(ValueError, match=r"data=3 x fsdp=1 x tensor=1 does not fit 8 devices; set config\.mesh"):
         sharding.make_mesh(3)
     assert sharding.make_mesh(-1, 2, 2).shape == {"data": 2, "fsdp": 2, "tensor": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """Of a slice, as far as an arrangement asks."""
+
+    id: int
+    slice_index: int
+    platform = "gpu"
+    device_kind = "of this test"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "leaving"),
+    [((8, 1, 1), "data"), ((4, 2, 1), "data"), ((2, 2, 2), "data"), ((1, 8, 1), "fsdp"), ((1, 4, 2), "fsdp")],
+)
+def test_the_tensor_axis_stays_in_a_slice_and_fsdp_where_it_can(sizes, leaving):
+    devices = [Device(number, number % 2) for number in range(8)]
+    grid = sharding.arrange_slices(sizes, 2, devices)
+    assert grid.shape == sizes and len(set(grid.flat)) == 8
+    slices = np.vectorize(lambda device: device.slice_index)(grid)
+    for axis, name in enumerate(sharding.MESH_AXES):
+        assert (np.ptp(slices, axis=axis) > 0).any() == (name == leaving)
+
+
+def test_slices_that_a_mesh_does_not_fill_are_explained():
+    devices = [Device(number, number // 3) for number in range(9)]
+    with pytest.raises(ConfigError, match=r"over 3 slices .* set config\.mesh\.data to a multiple of 3"):
+        sharding.arrange_slices((1, 1, 9), 3, devices)
 
 
 def test_mesh_names_its_axis_types():

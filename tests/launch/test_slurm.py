@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -56,13 +57,12 @@ def free_ports(count):
 
 
 @pytest.fixture
-def cluster(tmp_path):
-    """The environment of a cluster's user."""
-    folder = tmp_path / "slurm"
-    (folder / "state").mkdir(parents=True)
+def cluster():
+    """The environment of a cluster's user, and the folder of its logs."""
+    # The path of a socket has at most 107 bytes, and SLURM's sockets lie deep: pytest's own folders are too long for them.
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="slurm", dir="/tmp"))
     folder.chmod(0o755)
-    for parent in [folder, *folder.parents[:3]]:
-        parent.chmod(0o755)
+    (folder / "state").mkdir()
     key = folder / "munge.key"
     key.write_bytes(os.urandom(128))
     key.chmod(0o600)
@@ -84,21 +84,24 @@ def cluster(tmp_path):
         with (folder / f"{number}.log").open("w") as log:
             running.append(subprocess.Popen(daemon, env=environment, stdout=log, stderr=subprocess.STDOUT))
         time.sleep(1)
-    yield environment
+    yield environment, folder
     for daemon in reversed(running):
         daemon.terminate()
     for daemon in running:
         daemon.wait(timeout=30)
+    shutil.rmtree(folder)
 
 
 def told(environment, *command):
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60).stdout
 
 
-def wait_until(condition, seconds):
+def wait_until(condition, seconds, logs):
+    """Waits; beyond its seconds, the error shows the end of each log."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it took too long"
+        if time.monotonic() > deadline:
+            pytest.fail("it took too long:\n" + "\n".join(f"{log}:\n{log.read_text()[-2000:]}" for log in logs()))
         time.sleep(0.2)
 
 
@@ -114,6 +117,7 @@ def tasks_of(workdir):
 
 
 def test_a_job_of_two_nodes_loses_a_task_and_continues(cluster, tone_config, tmp_path):
+    cluster, folder = cluster
     clone = tmp_path / "clone"
     (clone / ".venv/bin").mkdir(parents=True)
     shutil.copytree(ROOT / "launch", clone / "launch", ignore=shutil.ignore_patterns("build"))
@@ -145,11 +149,15 @@ def test_a_job_of_two_nodes_loses_a_task_and_continues(cluster, tone_config, tmp
     assert done.returncode == 0, done.stderr
     job = done.stdout.strip()
     metrics = workdir / "metrics.jsonl"
-    wait_until(lambda: metrics.exists() and len(rows(workdir)) > 12, 240)
+
+    def logs():
+        return [*folder.glob("*.log"), *clone.glob("*.log")]
+
+    wait_until(lambda: metrics.exists() and len(rows(workdir)) > 12, 240, logs)
     victims = tasks_of(workdir)
     assert len(victims) == 2
     os.kill(victims[1], signal.SIGKILL)
-    wait_until(lambda: "Restarts=1" in told(cluster, "scontrol", "show", "job", job), 180)
+    wait_until(lambda: "Restarts=1" in told(cluster, "scontrol", "show", "job", job), 180, logs)
     told(cluster, "scontrol", "release", job)
-    wait_until(lambda: "JobState=COMPLETED" in told(cluster, "scontrol", "show", "job", job), 400)
+    wait_until(lambda: "JobState=COMPLETED" in told(cluster, "scontrol", "show", "job", job), 400, logs)
     assert [row["step"] for row in rows(workdir)] == list(range(1, 61))
