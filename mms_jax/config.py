@@ -101,6 +101,7 @@ def _common_config() -> ConfigDict:
     config.mesh.tensor = 1
 
     config.log_every = 20
+    config.tracker = ""  # "trackio" or "wandb": the figures of the log also go there
     config.eval_every = 0  # steps from one evaluation on the dev corpora to the next; 0: none
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 500
@@ -124,8 +125,8 @@ def _common_config() -> ConfigDict:
 
 # Keys that may change when a run resumes: none of them affects the parameters that it will reach.
 _FREE_KEYS = ("input.workers", "input.prefetch", "input.data_dir", "input.dev_corpora", "input.eval_corpora",
-              "input.max_bad_share", "mesh", "log_every", "eval_every", "checkpoint", "watchdog", "profile", "distributed",
-              "init_from")  # fmt: skip
+              "input.max_bad_share", "mesh", "log_every", "tracker", "eval_every", "checkpoint", "watchdog", "profile",
+              "distributed", "init_from")  # fmt: skip
 
 
 # Keys that must be at least this; a key that a task lacks is passed over.
@@ -177,6 +178,8 @@ def _check_values(leaves: Mapping[str, Any]) -> None:
     for name, limit in _BELOW.items():
         if name in leaves and leaves[name] >= limit:
             raise ConfigError(f"config.{name}={leaves[name]!r} must be below {limit}")
+    if leaves["tracker"] not in ("", "trackio", "wandb"):
+        raise ConfigError(f"config.tracker={leaves['tracker']!r}; choose trackio, wandb, or nothing")
     for name in ("input.corpora", "input.dev_corpora", "input.eval_corpora"):
         if not isinstance(leaves[name], tuple | list) or not all(isinstance(one, str) for one in leaves[name]):
             raise ConfigError(f"config.{name}={leaves[name]!r} must be a tuple of names, as in ('NAME:train',)")

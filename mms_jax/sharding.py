@@ -118,7 +118,7 @@ def arrange_slices(sizes: Sequence[int], slices: int, devices: Sequence[Any]) ->
     parts = slices // replicas
     if fsdp % parts:
         raise ConfigError(
-            f"mesh data={data} x fsdp={fsdp} x tensor={tensor} cannot be spread over {slices} slices (or hosts of GPUs); set "
+            f"mesh data={data} x fsdp={fsdp} x tensor={tensor} does not fill {slices} slices (or hosts of GPUs); set "
             f"config.mesh.data to a multiple of {slices}, or data x fsdp"
         )
     return mesh_utils.create_hybrid_device_mesh(

@@ -10,23 +10,18 @@ if __name__ == "__main__":  # before the libraries below are imported, which tak
 
 
 import contextlib
-import functools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import logging
 from ml_collections import ConfigDict
 
 from input_pipeline.dataset import language_hours, open_corpora, training_data, warn_of_rare_languages
-from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
 from mms_jax import sharding
-from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.checkpoint import Checkpoints
 from mms_jax.command import catching_signals
 from mms_jax.config import current_config
@@ -34,14 +29,15 @@ from mms_jax.errors import Stopped, TrainingError
 from mms_jax.evaluate import Evaluator
 from mms_jax.experiment import run_experiment
 from mms_jax.models.functional import FunctionalModel
-from mms_jax.optimizers import check_frozen, make_optimizer, skipped_updates
+from mms_jax.optimizers import check_frozen, make_optimizer
 from mms_jax.tasks import find_task
-from mms_jax.tasks.base import Metrics, Task
-from mms_jax.tasks.weighted import Weighted
 from mms_jax.training.best import Best, check_best
 from mms_jax.training.history import training_history
 from mms_jax.training.log import RECENT, MetricWriter, Profile, Progress, StepWindow
+from mms_jax.training.machine import MachineFigures
 from mms_jax.training.state import TrainState, describe, save_state, starting_state, swap_average
+from mms_jax.training.step import make_train_step
+from mms_jax.training.utilization import Utilization
 from mms_jax.training.watchdog import Watchdog
 from mms_jax.training.workdir import check_workdir, claim_workdir
 
@@ -103,8 +99,10 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             prefetch=config.input.prefetch, **sharding.this_process(),
         )  # fmt: skip
         stack.callback(batches.close)
-        writer = stack.enter_context(MetricWriter(folder, first))
+        writer = stack.enter_context(MetricWriter(folder, first, config))
         window = StepWindow(config.input.max_bad_share)
+        utilization = Utilization(config, task, mesh)
+        machine = MachineFigures()
         profile = stack.enter_context(Profile(folder, config.profile.start, config.profile.steps))
         progress = stack.enter_context(Progress(first, config.total_steps))
         watchdog = stack.enter_context(Watchdog(config.watchdog.factor, config.watchdog.seconds))
@@ -116,7 +114,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                 batch = sharding.put_batch(next(batches), mesh)
             with jax.profiler.StepTraceAnnotation("train", step_num=step), jax.transfer_guard("disallow"):
                 state, metrics = step_fn(state, batch)
-            progress.advance(window.add(step, metrics))
+            progress.advance(window.add(step, metrics, utilization.seconds(batch)))
             profile.after(step, state)
             watchdog.step()
 
@@ -124,7 +122,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             last = step == config.total_steps or bool(stopped_by)
             saving = step % config.checkpoint.every == 0 or last
             if saving or step % config.log_every == 0:
-                figures = window.close() | {"learning_rate": float(schedule(step - 1))}
+                figures = window.close() | {"learning_rate": float(schedule(step - 1))} | machine.take()
                 writer.write(step, figures)
                 _stop_if_broken(figures, window, checkpoints, folder)
             if saving:
@@ -141,34 +139,6 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     if int(state.step) < config.total_steps:
         raise Stopped(f"saved at step {int(state.step)}; the same command continues from there", stopped_by)
     return state
-
-
-def make_train_step(
-    task: Task, model: FunctionalModel, optimizer: optax.GradientTransformation, seed: int, parts: int = 1
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
-    """One jitted update; the state is donated. Sharding follows from the arguments."""
-
-    def update(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        params, optimizer_state, metrics = task.update(
-            model, optimizer, state.params, state.optimizer, batch, key, state.step, parts
-        )
-        before, after = skipped_updates(state.optimizer), skipped_updates(optimizer_state)
-        if before is not None and after is not None:
-            # Figures of a step that has no effect would make those of its window infinite.
-            metrics = jax.tree.map(lambda figure: jnp.where(after > before, 0.0, figure), metrics)
-            metrics["skipped"] = Weighted(after - before, jnp.ones(()))
-        metrics |= {
-            "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / SAMPLE_RATE, jnp.ones(())),
-            "bad": Weighted(jnp.sum((batch["item"] >= 0) & ~batch["counted"]), jnp.sum(batch["item"] >= 0)),
-        }
-        return TrainState(params, optimizer_state, state.step + 1), metrics
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        return sharding.automatic(update, state)(state, batch)
-
-    return train_step
 
 
 def _stop_if_broken(

@@ -197,7 +197,7 @@ def test_the_tensor_axis_stays_in_a_slice_and_fsdp_where_it_can(sizes, leaving):
 
 def test_slices_that_a_mesh_does_not_fill_are_explained():
     devices = [Device(number, number // 3) for number in range(9)]
-    with pytest.raises(ConfigError, match=r"over 3 slices .* set config\.mesh\.data to a multiple of 3"):
+    with pytest.raises(ConfigError, match=r"fill 3 slices .* set config\.mesh\.data to a multiple of 3"):
         sharding.arrange_slices((1, 1, 9), 3, devices)
 
 

@@ -13,8 +13,8 @@ from mms_jax.config import current_config
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.optimizers import make_optimizer
 from mms_jax.tasks import find_task
-from mms_jax.train import make_train_step
 from mms_jax.training.state import abstract_state
+from mms_jax.training.step import make_train_step
 
 
 @dataclasses.dataclass(frozen=True)

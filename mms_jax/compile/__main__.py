@@ -24,12 +24,12 @@ import jax
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from mms_jax.compile.chips import chip_of, tpu_devices
 from mms_jax.compile.program import trace_step
 from mms_jax.compile.report import Compiled, format_report, format_search
 from mms_jax.config import current_config
 from mms_jax.errors import ConfigError
 from mms_jax.experiment import run_experiment
+from mms_jax.hardware.chips import chip_of, tpu_devices
 from mms_jax.tasks import find_task
 
 _PLATFORM = flags.DEFINE_enum("platform", "tpu", ["tpu", "cpu", "cuda"], "for which to compile")

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from mms_jax.compile.chips import Chip
 from mms_jax.compile.hlo import Operation
+from mms_jax.hardware.chips import Chip
 
 _AHEAD = ("copy-start", "slice-start", "dynamic-slice-start")
 # What a ring sends of the arrays, gathered, in units of (devices - 1) / devices of it.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mms_jax.compile.flops import pairs_along
+from mms_jax.hardware.flops import pairs_along
 
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "token": 0}
 LANES = 128  # rows and columns of a TPU's matrix unit (256 on v6e)

@@ -8,13 +8,13 @@ from ml_collections import ConfigDict
 
 from mms_jax import sharding
 from mms_jax.audio.waveform import SAMPLE_RATE
-from mms_jax.compile.flops import count_flops
 from mms_jax.compile.stand_ins import abstract_batch, stand_in_corpus
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.optimizers import make_optimizer
 from mms_jax.tasks import find_task
-from mms_jax.train import make_train_step
 from mms_jax.training.state import abstract_state
+from mms_jax.training.step import make_train_step
+from mms_jax.training.utilization import model_flops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,22 +50,6 @@ def trace_step(config: ConfigDict, devices: Any, languages: int, symbols: int) -
     """
     mesh = sharding.make_mesh(**config.mesh, devices=devices)
     sharding.check_rows(config.input.rows_multiple, config.optimizer.accumulate, mesh)
-    traced, batch = _trace(config, mesh, languages, symbols)
-    rows, samples = batch["waveforms"].shape
-    return TracedStep(traced, mesh, rows, samples, _model_flops(config, languages, symbols))
-
-
-def _model_flops(config: ConfigDict, languages: int, symbols: int) -> float:
-    """Of the written-out model on one device, which repeats nothing."""
-    plain = config.copy_and_resolve_references()
-    if "remat" in plain.model:
-        plain.model.remat = "none"
-    plain.optimizer.accumulate = 1
-    mesh = sharding.make_mesh(devices=jax.local_devices(backend="cpu")[:1])
-    return count_flops(_trace(plain, mesh, languages, symbols)[0].jaxpr)
-
-
-def _trace(config: ConfigDict, mesh: jax.sharding.Mesh, languages: int, symbols: int) -> tuple[Any, dict[str, Any]]:
     with jax.set_mesh(mesh):
         corpus = stand_in_corpus(config.input, languages, symbols)
         task = find_task(config.task).from_corpora(config, [corpus])
@@ -74,4 +58,6 @@ def _trace(config: ConfigDict, mesh: jax.sharding.Mesh, languages: int, symbols:
         state = abstract_state(task, model, optimizer, mesh)
         batch = abstract_batch(config, corpus, task, mesh)
         step: Any = make_train_step(task, model, optimizer, config.seed, config.optimizer.accumulate)
-        return step.trace(state, batch), batch
+        traced = step.trace(state, batch)
+    rows, samples = batch["waveforms"].shape
+    return TracedStep(traced, mesh, rows, samples, model_flops(config, task, batch))

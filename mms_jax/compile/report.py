@@ -6,10 +6,10 @@ from typing import Any, Self
 
 from ml_collections import ConfigDict
 
-from mms_jax.compile.chips import Chip
 from mms_jax.compile.estimate import Estimate, Traffic, estimate, traffic
 from mms_jax.compile.hlo import Program
 from mms_jax.compile.program import TracedStep
+from mms_jax.hardware.chips import Chip
 
 PAPER_HOURS = 491_000  # that MMS's encoders heard
 USABLE = 0.95  # of a chip's memory

@@ -40,6 +40,19 @@ CHIPS = {
     "v6e": Chip(918e12, 32e9, 1640e9, 112e9, 12.5e9),
 }
 
+# How JAX calls them, `device.device_kind`, as it begins; the longer names first.
+KINDS = {"TPU v6": "v6e", "TPU v5p": "v5p", "TPU v5 lite": "v5e", "TPU v5e": "v5e", "TPU v5": "v5p", "TPU v4": "v4"}
+# NVIDIA's data sheets: products and sums of bfloat16 a second, without sparsity.
+GPU_PEAKS = {"A100": 312e12, "H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12}
+
+
+def peak_of(kind: str) -> float | None:
+    """Products and sums of bfloat16 a second of a device, by its `device_kind`; None where it is not known."""
+    for start, name in KINDS.items():
+        if kind.startswith(start):
+            return CHIPS[name].peak
+    return next((peak for name, peak in GPU_PEAKS.items() if name in kind), None)
+
 
 def chip_of(topology: str) -> Chip:
     """The chip of a topology, "v5e:16x16".

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import pathlib
 import time
 from collections import deque
@@ -11,14 +12,17 @@ from typing import Any, Self
 import jax
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from mms_jax.config import flatten_config
 from mms_jax.tasks.base import Examples
 from mms_jax.tasks.weighted import Weighted
+from mms_jax.training.tracker import start_tracker
 
 RECENT = 100  # updates
-_OF_TIME = ("steps_per_second", "audio_rate", "data_share", "skipped", "bad")
+_OF_TIME = ("steps_per_second", "audio_rate", "data_share", "mfu", "skipped", "bad")
 
 
 class StepWindow:
@@ -34,7 +38,7 @@ class StepWindow:
         self._max_bad_share = max_bad_share
         self._metrics: list[dict[str, Weighted]] = []
         self._begun = time.monotonic()
-        self._waiting = 0.0
+        self._waiting = self._at_peak = 0.0
         self.first = self.last = 0
         self.bad = self.rows = 0
         self._skipped: deque[float] = deque(maxlen=RECENT)  # of each recent update, whether it was skipped
@@ -46,16 +50,22 @@ class StepWindow:
         yield
         self._waiting += time.monotonic() - begun
 
-    def add(self, step: int, metrics: dict[str, Weighted]) -> float:
+    def add(self, step: int, metrics: dict[str, Weighted], at_peak: float = math.nan) -> float:
         """Adds a step's figures, still on the device, and returns the seconds of audio of the previous step.
 
         Waiting for the previous step keeps the device busy, with the host at most one step ahead.
+
+        Args:
+          step: its number.
+          metrics: its figures.
+          at_peak: the seconds that it would take at the peak of the devices, see `Utilization`.
         """
         audio = float(jax.device_get(self._metrics[-1]["audio_seconds"].sum)) if self._metrics else 0.0
         if not self._metrics:
             self.first = step
         self.last = step
         self._metrics.append(metrics)
+        self._at_peak += at_peak
         return audio
 
     def close(self) -> dict[str, float]:
@@ -63,7 +73,8 @@ class StepWindow:
 
         Returns:
           Means by name, and: steps_per_second; audio_rate, seconds of audio a second; data_share, the share of time
-          spent waiting for data; bad, recordings of the window that could not be decoded.
+          spent waiting for data; mfu, the model's operations as a share of what the devices could do in that time, where
+          that is known; bad, recordings of the window that could not be decoded.
         """
         fetched = jax.device_get(self._metrics)
         sums = {name: float(np.sum([row[name].sum for row in fetched])) for name in fetched[0]}
@@ -73,13 +84,15 @@ class StepWindow:
         figures["steps_per_second"] = len(fetched) / seconds
         figures["audio_rate"] = sums["audio_seconds"] / seconds
         figures["data_share"] = self._waiting / seconds
+        if not math.isnan(self._at_peak):
+            figures["mfu"] = self._at_peak / seconds
         figures["bad"] = sums["bad"]
         self._skipped += [float(row["skipped"].sum) for row in fetched if "skipped" in row]
         if sums.get("skipped") == len(fetched):  # there is nothing to report
             figures = {name: value if name in _OF_TIME else float("nan") for name, value in figures.items()}
         self.bad += int(sums["bad"])
         self.rows += int(weights["bad"])
-        self._metrics, self._begun, self._waiting = [], time.monotonic(), 0.0
+        self._metrics, self._begun, self._waiting, self._at_peak = [], time.monotonic(), 0.0, 0.0
         return figures
 
     @property
@@ -99,16 +112,21 @@ class StepWindow:
 class MetricWriter:
     """Writes figures on the job's first process; the others write nothing."""
 
-    def __init__(self, folder: pathlib.Path, first_step: int):
-        """Opens the files of a run.
+    def __init__(self, folder: pathlib.Path, first_step: int, config: ConfigDict):
+        """Opens the files of a run, and the tracker that the config names.
 
         Args:
           folder: the run's.
           first_step: the step it resumes from; lines of later steps, left by a killed run, are dropped.
+          config: the experiment.
+
+        Raises:
+          ConfigError: the tracker does not start.
         """
         self._main = jax.process_index() == 0
         if not self._main:
             return
+        self._tracker = start_tracker(config.tracker, folder, flatten_config(config)) if config.tracker else None
         path = folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= first_step]
@@ -125,6 +143,8 @@ class MetricWriter:
         scalars = {name: value for name, value in figures.items() if isinstance(value, int | float)}
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
+        if self._tracker:
+            self._tracker.log(scalars, step=step)
         logging.info("step %d  %s", step, "  ".join(f"{name} {_short(value)}" for name, value in scalars.items()))
 
     def write_examples(self, step: int, examples: Examples) -> None:
@@ -145,6 +165,8 @@ class MetricWriter:
         if self._main:
             self._lines.close()
             self._board.close()
+            if self._tracker:
+                self._tracker.finish()
 
 
 class Profile:

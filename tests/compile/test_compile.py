@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mms_jax.compile.chips import CHIPS, Chip, chip_of, tpu_devices
 from mms_jax.compile.estimate import estimate, traffic
-from mms_jax.compile.flops import count_flops, pairs_along
 from mms_jax.compile.hlo import Array, Program
 from mms_jax.compile.program import trace_step
 from mms_jax.compile.stand_ins import stand_in_corpus
 from mms_jax.config import default_config
 from mms_jax.errors import ConfigError
+from mms_jax.hardware.chips import CHIPS, Chip, chip_of, tpu_devices
+from mms_jax.hardware.flops import count_flops, pairs_along
 
 # As the compiler of TPUs writes them: a loop whose length only its condition knows; an array on the chip, S(1); a product as
 # a convolution; groups of devices by mesh axes; a fusion that gathers while it multiplies, and takes a layer of a stack.

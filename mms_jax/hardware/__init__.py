@@ -1,0 +1,1 @@
+"""Figures of accelerators, and the operations that a program asks of them."""
