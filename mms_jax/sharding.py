@@ -190,8 +190,13 @@ def rows_apart(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Callabl
     """
     if jax.sharding.get_abstract_mesh().empty:
         return function
+
+    def on_one_device(rows: jax.Array, weight: jax.Array) -> jax.Array:
+        # Each device has its own copy, so that the function's gradient of it is of these rows, and they are added here.
+        return function(rows, jax.lax.pcast(weight, BATCH_AXES, to="varying"))
+
     rows = PartitionSpec(BATCH_AXES)
-    return jax.shard_map(function, in_specs=(rows, PartitionSpec()), out_specs=rows)
+    return jax.shard_map(on_one_device, in_specs=(rows, PartitionSpec()), out_specs=rows)
 
 
 def rows_and_heads_apart(function: Callable[..., jax.Array], heads: int) -> Callable[..., jax.Array]:

@@ -50,9 +50,44 @@ def linear(
     )
 
 
-def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """Layer norm, whose statistics are float32 regardless of the compute dtype."""
-    return nnx.LayerNorm(width, epsilon=NORM_EPSILON, dtype=dtype, rngs=rngs)
+class LayerNorm(nnx.LayerNorm):
+    """nnx.LayerNorm over the last axis, computed in float32, whose gradient keeps its input alone."""
+
+    def __call__(self, x: Array, **unused: object) -> Array:
+        """(..., width) -> the same shape, in the compute dtype."""
+        assert self.scale is not None and self.bias is not None
+        return _normalize(x, self.scale[...], self.bias[...]).astype(self.dtype)
+
+
+def layer_norm(width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> LayerNorm:
+    """Layer norm with the originals' epsilon."""
+    return LayerNorm(width, epsilon=NORM_EPSILON, dtype=dtype, rngs=rngs)
+
+
+@jax.custom_vjp
+def _normalize(x: Array, scale: Array, bias: Array) -> Array:
+    return _normalize_forward(x, scale, bias)[0]
+
+
+def _normalize_forward(x: Array, scale: Array, bias: Array) -> tuple[Array, tuple[Array, ...]]:
+    wide = x.astype(jnp.float32)
+    mean = wide.mean(-1, keepdims=True)
+    variance = jnp.maximum((wide**2).mean(-1, keepdims=True) - mean**2, 0.0)
+    inverse = jax.lax.rsqrt(variance + NORM_EPSILON)
+    return (wide - mean) * (inverse * scale) + bias, (x, mean, inverse, scale)
+
+
+def _normalize_backward(saved: tuple[Array, ...], gradient: Array) -> tuple[Array, Array, Array]:
+    x, mean, inverse, scale = saved
+    unit = (x.astype(jnp.float32) - mean) * inverse
+    scaled = gradient * scale
+    along = (scaled * unit).mean(-1, keepdims=True)
+    of_x = inverse * (scaled - scaled.mean(-1, keepdims=True) - unit * along)
+    rows = tuple(range(x.ndim - 1))
+    return of_x.astype(x.dtype), (gradient * unit).sum(rows), gradient.sum(rows)
+
+
+_normalize.defvjp(_normalize_forward, _normalize_backward)
 
 
 def dropout(x: Array, rate: float, key: Array | None) -> Array:
@@ -61,6 +96,25 @@ def dropout(x: Array, rate: float, key: Array | None) -> Array:
         return x
     keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
     return jnp.where(keep, x / (1.0 - rate), 0.0).astype(x.dtype)
+
+
+@jax.custom_vjp
+def gelu(x: Array) -> Array:
+    """x times the standard normal's cumulative distribution (Hendrycks and Gimpel 2016), exactly.
+
+    Its gradient keeps x alone: JAX's own keeps three arrays of this size, a fifth of the memory of a training step.
+    """
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _gelu_backward(x: Array, gradient: Array) -> tuple[Array]:
+    wide = x.astype(jnp.float32)
+    below = 0.5 * jax.lax.erfc(-wide * math.sqrt(0.5))
+    density = jnp.exp(-0.5 * wide**2) / math.sqrt(2.0 * math.pi)
+    return ((gradient.astype(jnp.float32) * (below + wide * density)).astype(x.dtype),)
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 def split_key(key: Array | None, count: int) -> list[Array | None]:

@@ -44,8 +44,9 @@ def attend(q: Array, k: Array, v: Array, mask: Array, rate: float = 0.0, key: Ar
 def _written(q: Array, k: Array, v: Array, mask: Array, rate: float = 0.0, key: Array | None = None) -> Array:
     scale = 1.0 / math.sqrt(q.shape[-1])
     scores = jnp.einsum("bhtd,bhsd->bhts", q * scale, k, preferred_element_type=jnp.float32)
-    scores = jnp.where(mask[:, None, None, :], scores, jnp.finfo(jnp.float32).min)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True)))
+    # A sum: the gradient of a selection would keep its condition, as large as the scores.
+    scores = scores + jnp.where(mask[:, None, None, :], 0.0, jnp.finfo(jnp.float32).min)
+    weights = jnp.exp(scores - jax.lax.stop_gradient(scores).max(axis=-1, keepdims=True))
     total = weights.sum(axis=-1, keepdims=True)
     weights = dropout(weights, rate, key)
     y = jnp.einsum("bhts,bhsd->bhtd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32)

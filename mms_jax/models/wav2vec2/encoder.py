@@ -1,63 +1,16 @@
 """The context network: positional convolution and pre-norm Transformer layers, stacked and scanned."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mms_jax import sharding
-from mms_jax.models.layers import dropout, layer_norm, linear, split_key
+from mms_jax.models.layers import dropout, gelu, layer_norm, linear, split_key
 from mms_jax.models.wav2vec2.adapters import AdapterBank
 from mms_jax.models.wav2vec2.attention import attend
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.models.wav2vec2.positions import PositionalConvolution
 
 Array = jax.Array
-
-
-class PositionalConvolution(nnx.Module):
-    """Relative positional embeddings by a wide grouped convolution with weight norm, followed by GELU.
-
-    The norm is taken per kernel tap, over outputs and inputs (`dim=2` in the original implementations).
-
-    Attributes:
-      direction: float32 (kernel, hidden / groups, hidden), `weight_v`.
-      magnitude: float32 (kernel,), `weight_g`.
-    """
-
-    def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
-        kernel, hidden, groups = config.positional_kernel, config.hidden, config.positional_groups
-        std = math.sqrt(4.0 / (kernel * hidden))
-        direction = std * jax.random.normal(rngs.params(), (kernel, hidden // groups, hidden))
-        self.direction = nnx.Param(direction, axes=(None, None, "embed"))
-        self.magnitude = nnx.Param(_tap_norms(direction))
-        self.bias = nnx.Param(jnp.zeros(hidden))
-        self.groups = groups
-        self.dtype = dtype
-
-    def __call__(self, x: Array) -> Array:
-        """(batch, frames, hidden) -> the same shape. Padded frames must be zero."""
-        weight = self.direction[...] * (self.magnitude[...] / _tap_norms(self.direction[...]))[:, None, None]
-        # XLA's partitioner (jaxlib 0.10.2) computes wrong gradients of grouped convolutions on some meshes and aborts
-        # on others. Here each device convolves its own rows, so that nothing is left to partition.
-        y = sharding.rows_apart(self._convolve)(x.astype(self.dtype), weight.astype(self.dtype))
-        return jax.nn.gelu(y + self.bias[...].astype(self.dtype), approximate=False)
-
-    def _convolve(self, x: Array, weight: Array) -> Array:
-        kernel = len(weight)
-        return jax.lax.conv_general_dilated(
-            x,
-            weight,
-            window_strides=(1,),
-            # With an even kernel, the original implementations pad one frame too many and drop the last output.
-            padding=[(kernel // 2, (kernel - 1) // 2)],
-            dimension_numbers=("NWC", "WIO", "NWC"),
-            feature_group_count=self.groups,
-        )
-
-
-def _tap_norms(direction: Array) -> Array:
-    return jnp.sqrt(jnp.sum(direction**2, axis=(1, 2)))
 
 
 class SelfAttention(nnx.Module):
@@ -105,7 +58,7 @@ class FeedForward(nnx.Module):
         self.activation_dropout = config.activation_dropout
 
     def __call__(self, x: Array, key: Array | None) -> Array:
-        x = jax.nn.gelu(self.up(x), approximate=False)
+        x = gelu(self.up(x))
         return self.down(dropout(x, self.activation_dropout, key))
 
 

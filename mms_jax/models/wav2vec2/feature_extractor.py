@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mms_jax.models.layers import layer_norm, linear, strided_windows
+from mms_jax.models.layers import gelu, layer_norm, linear, strided_windows
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 
 Array = jax.Array
@@ -25,7 +25,9 @@ class ConvLayer(nnx.Module):
         self.norm = layer_norm(outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        return jax.nn.gelu(self.norm(self.conv(strided_windows(x, self.kernel, self.stride))), approximate=False)
+        # At these frame rates, keeping what norm and GELU give is dearer than computing it again.
+        activate = nnx.remat(lambda norm, y: gelu(norm(y)))
+        return activate(self.norm, self.conv(strided_windows(x, self.kernel, self.stride)))
 
 
 class FeatureExtractor(nnx.Module):
