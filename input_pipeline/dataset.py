@@ -49,8 +49,13 @@ def open_corpora(names: Sequence[str], data_dir: str) -> list[Corpus]:
     """Opens "NAME:SPLIT" corpora, in order; "catalog/fleurs_*:test" stands for all that are prepared.
 
     Raises:
-      CorpusError: a name without split, or a corpus that is not prepared.
+      CorpusError: a name without split, a corpus that is not prepared, or a folder in a bucket.
     """
+    if "://" in data_dir:
+        raise CorpusError(
+            f"config.input.data_dir={data_dir}: shards are read from files, at random places; copy them to each host "
+            f"(gcloud storage rsync --recursive {data_dir} data), or mount the bucket (gcsfuse)"
+        )
     corpora = []
     for name in names:
         pattern, separator, split = name.partition(":")

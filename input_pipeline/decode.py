@@ -11,13 +11,14 @@ from absl import logging
 
 from input_pipeline.corpora.storage import as_text
 from input_pipeline.plan import PlannedBatch, Table
-from mms_jax.audio.flac import decode_flac
+from mms_jax.audio.flac import decode_flac, seconds_of_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, add_noise, normalize_waveform, resample
 from mms_jax.errors import AudioError, ConfigError
 from mms_jax.text.normalize import normalize
 from mms_jax.text.tokenizer import Tokenizer
 
 _STEEPEST = 2.0  # largest spectral tilt of the noise: rumble
+_LONG = 3.0  # crops; of a recording that holds more, the crop alone is decoded, and normalized
 
 Array = Any  # a NumPy array here, a JAX array once the batch is on the mesh
 
@@ -149,7 +150,7 @@ class Decoder:
         out["counted"][row] = True
 
     def _waveform(self, audio: bytes, name: str, samples: int, random: np.random.Generator) -> np.ndarray:
-        waveform, rate = decode_flac(audio, name)
+        waveform, rate = _decode(audio, name, samples / SAMPLE_RATE, random)
         waveform = resample(waveform, rate, SAMPLE_RATE)
         if not np.isfinite(waveform).all():
             raise AudioError(f"{name}: holds NaN or infinite samples; remove it from the corpus")
@@ -162,3 +163,11 @@ class Decoder:
             start = random.integers(0, excess + 1)
             waveform = waveform[start : start + samples]
         return waveform
+
+
+def _decode(audio: bytes, name: str, crop: float, random: np.random.Generator) -> tuple[np.ndarray, int]:
+    """A recording; of a long one, a crop of so many seconds."""
+    excess = seconds_of_flac(audio, name) - crop
+    if excess <= (_LONG - 1.0) * crop:
+        return decode_flac(audio, name)
+    return decode_flac(audio, name, random.uniform(0.0, excess), crop)

@@ -16,16 +16,16 @@ import errno
 import logging as python_logging
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator
 from typing import Any, Self
 
 import jax
 from absl import logging
+from etils import epath
 from orbax.checkpoint import v1 as ocp
 
 from mms_jax.errors import CheckpointError
-from mms_jax.files import read_json
+from mms_jax.files import in_bucket, open_path, read_json
 from mms_jax.models.description import Description, upgraded
 
 PyTree = Any
@@ -44,7 +44,7 @@ class Checkpoints:
           keep: number of newest checkpoints that are kept; at least 2, so that a damaged one has a predecessor.
           keep_every: checkpoints at multiples of this step are kept permanently.
         """
-        self._directory = pathlib.Path(workdir).expanduser().resolve() / FOLDER
+        self._directory = _absolute(workdir) / FOLDER
         self._directory.mkdir(parents=True, exist_ok=True)
         policies = ocp.training.preservation_policies
         kept: list[Any] = [policies.LatestN(max(2, keep))]
@@ -134,7 +134,7 @@ class Checkpoints:
         for newer in [other for other in self.steps if other > step]:
             aside = self._directory.parent / f"damaged_checkpoint_{newer}"
             if jax.process_index() == 0:
-                shutil.rmtree(aside, ignore_errors=True)
+                epath.Path(aside).rmtree(missing_ok=True)
                 (self._directory / str(newer)).rename(aside)
             logging.warning("moved the damaged checkpoint to %s; delete it when you have looked at it", aside)
         self._checkpointer.reload()
@@ -159,7 +159,7 @@ class BestCheckpoint:
 
     def __init__(self, workdir: pathlib.Path):
         """WORKDIR/best; it is made with the first checkpoint."""
-        self._folder = workdir.expanduser().resolve() / BEST / FOLDER
+        self._folder = _absolute(workdir) / BEST / FOLDER
 
     def chosen(self) -> dict[str, Any] | None:
         """The dev scores of the checkpoint that is there; None for none."""
@@ -182,7 +182,7 @@ class BestCheckpoint:
         if jax.process_index() == 0:
             for older in _candidates(self._folder.parent):
                 if older != target:
-                    shutil.rmtree(older, ignore_errors=True)
+                    epath.Path(older).rmtree(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -221,7 +221,7 @@ def load_model(path: str | os.PathLike) -> StoredModel:
             f"{path}: this run keeps no best checkpoint; train it with --config.checkpoint.best=cer (or another figure of "
             f"its evaluation), or give {str(path).removesuffix('@' + BEST)} for its newest"
         )
-    for folder in _candidates(place.resolve()):
+    for folder in _candidates(_absolute(place)):
         try:
             shapes = ocp.checkpointables_metadata(folder).metadata["params"]
             wanted = {"model": None, "params": jax.tree.map(_on_first_device, shapes)}
@@ -239,13 +239,13 @@ def load_model(path: str | os.PathLike) -> StoredModel:
 
 def is_best(path: str | os.PathLike) -> bool:
     """Whether a path names the best checkpoint of a run, WORKDIR@best."""
-    return str(path).rstrip("/").endswith("@" + BEST) and not pathlib.Path(path).expanduser().exists()
+    return str(path).rstrip("/").endswith("@" + BEST) and not open_path(path).exists()
 
 
 def checkpoint_folder(path: str | os.PathLike) -> pathlib.Path:
     """The folder that a path names; WORKDIR/best for WORKDIR@best."""
     text = str(path).rstrip("/")
-    return pathlib.Path(text.removesuffix("@" + BEST) + f"/{BEST}" if is_best(text) else path).expanduser()
+    return open_path(text.removesuffix("@" + BEST) + f"/{BEST}" if is_best(text) else path)
 
 
 def _with_evaluation(description: Description, folder: pathlib.Path, step: int) -> Description:
@@ -280,6 +280,11 @@ def save_model(folder: pathlib.Path, stored: StoredModel) -> None:
 def _on_first_device(leaf: Any) -> jax.ShapeDtypeStruct:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+
+
+def _absolute(path: str | os.PathLike) -> Any:
+    """As Orbax needs it."""
+    return open_path(path) if in_bucket(path) else open_path(path).resolve()
 
 
 def _candidates(path: pathlib.Path) -> list[pathlib.Path]:

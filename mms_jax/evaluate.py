@@ -32,7 +32,7 @@ from mms_jax.checkpoint import FOLDER, StoredModel, checkpoint_folder, is_best, 
 from mms_jax.config import current_config
 from mms_jax.errors import CheckpointError, ConfigError
 from mms_jax.experiment import run_experiment
-from mms_jax.files import write_json
+from mms_jax.files import open_path, write_json
 from mms_jax.inference.find import find_model
 from mms_jax.inference.load import load
 from mms_jax.interop import hub
@@ -153,7 +153,7 @@ def evaluate(config: ConfigDict, workdir: str) -> Result:
 
 def is_run(workdir: str) -> bool:
     """Whether a name is that of a run, and not of a model of another program."""
-    path = pathlib.Path(workdir).expanduser()
+    path = open_path(workdir)
     other = path.is_file() or ((path / "config.json").exists() and not (path / FOLDER).exists())
     return is_best(workdir) or not (other or hub.is_remote(workdir))
 

@@ -2,13 +2,37 @@
 
 import codecs
 import contextlib
+import importlib.util
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from mms_jax.errors import ConversionError, MmsError
+from etils import epath
+
+from mms_jax.errors import ConfigError, ConversionError, MmsError
+
+BUCKET = "gs://"  # of Google Cloud Storage
+
+
+def open_path(path: str | os.PathLike) -> Any:
+    """A pathlib.Path; of a name in a bucket, gs://BUCKET/NAME, an object with the same methods.
+
+    Raises:
+      ConfigError: it is in a bucket, and the library for it is missing.
+    """
+    if not in_bucket(path):
+        return pathlib.Path(path).expanduser()
+    if importlib.util.find_spec("gcsfs") is None:
+        raise ConfigError(f"{path}: buckets need pip install 'mms-jax[gcs]'")
+    return epath.Path(path)
+
+
+def in_bucket(path: str | os.PathLike) -> bool:
+    """Whether a path names something in a bucket."""
+    return os.fspath(path).startswith(BUCKET)
 
 
 def read_json(path: pathlib.Path, error_class: type[MmsError]) -> dict[str, Any]:
@@ -35,6 +59,9 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a UTF-8 file atomically, so that no reader finds it incomplete."""
+    if in_bucket(path):  # where an object is always whole
+        path.write_text(text, encoding="utf-8")
+        return
     temporary = path.with_name(f".{path.name}.partial")
     try:
         temporary.write_text(text, encoding="utf-8")

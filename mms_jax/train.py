@@ -28,15 +28,18 @@ from mms_jax.config import current_config
 from mms_jax.errors import Stopped, TrainingError
 from mms_jax.evaluate import Evaluator
 from mms_jax.experiment import run_experiment
+from mms_jax.files import open_path
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.optimizers import check_frozen, make_optimizer
 from mms_jax.tasks import find_task
 from mms_jax.training.best import Best, check_best
 from mms_jax.training.history import training_history
 from mms_jax.training.log import RECENT, MetricWriter, Profile, Progress, StepWindow
+from mms_jax.training.log_folder import LogFolder
 from mms_jax.training.machine import MachineFigures
 from mms_jax.training.state import TrainState, describe, save_state, starting_state, swap_average
 from mms_jax.training.step import make_train_step
+from mms_jax.training.tracker import start_tracker
 from mms_jax.training.utilization import Utilization
 from mms_jax.training.watchdog import Watchdog
 from mms_jax.training.workdir import check_workdir, claim_workdir
@@ -47,7 +50,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
 
     Args:
       config: the experiment, see mms_jax.config.
-      workdir: holds checkpoints, metrics.jsonl, TensorBoard files and config.json.
+      workdir: holds checkpoints, metrics.jsonl, TensorBoard files and config.json; a folder, or gs://BUCKET/NAME.
 
     Returns:
       The last state.
@@ -57,7 +60,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
       CheckpointError: a checkpoint that cannot be saved or read. CorpusError: a corpus that is not prepared.
       ConfigError: an impossible config. Stopped: a signal ended the run, which has saved its step.
     """
-    folder = pathlib.Path(workdir).expanduser()
+    folder = open_path(workdir)
     config = current_config(config)
     task_class = find_task(config.task)
     task_class.check_config(config)
@@ -99,11 +102,12 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             prefetch=config.input.prefetch, **sharding.this_process(),
         )  # fmt: skip
         stack.callback(batches.close)
-        writer = stack.enter_context(MetricWriter(folder, first, config))
+        logs = stack.enter_context(LogFolder(folder))
+        writer = stack.enter_context(MetricWriter(logs.local, first, start_tracker(config, folder)))
         window = StepWindow(config.input.max_bad_share)
         utilization = Utilization(config, task, mesh)
         machine = MachineFigures()
-        profile = stack.enter_context(Profile(folder, config.profile.start, config.profile.steps))
+        profile = stack.enter_context(Profile(logs.local, config.profile.start, config.profile.steps))
         progress = stack.enter_context(Progress(first, config.total_steps))
         watchdog = stack.enter_context(Watchdog(config.watchdog.factor, config.watchdog.seconds))
 
@@ -128,6 +132,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             if saving:
                 with watchdog.paused():
                     save_state(checkpoints, state, task, history)
+                    logs.publish()
             if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
                 with watchdog.paused():
                     params = swap_average(state).params

@@ -25,12 +25,21 @@ def encode_flac(waveform: np.ndarray, rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def decode_flac(data: bytes, name: str) -> tuple[np.ndarray, int]:
-    """Decodes a FLAC (or any libsndfile) file held in memory.
+def seconds_of_flac(data: bytes, name: str) -> float:
+    """The length of a recording, from its header. Raises AudioError: the bytes are no recording."""
+    try:
+        return soundfile.info(io.BytesIO(data)).duration
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise _undecodable(name, error) from error
+
+
+def decode_flac(data: bytes, name: str, start: float = 0.0, seconds: float | None = None) -> tuple[np.ndarray, int]:
+    """Decodes a FLAC (or any libsndfile) file held in memory, or a part, for which the rest is not decoded.
 
     Args:
       data: the file's bytes.
       name: of the recording, for errors.
+      start, seconds: of the part; by default all. It ends with the recording where that is shorter.
 
     Returns:
       The waveform, float32 (samples,), see `to_mono`; and its rate.
@@ -39,9 +48,17 @@ def decode_flac(data: bytes, name: str) -> tuple[np.ndarray, int]:
       AudioError: the bytes are no recording, or hold no samples.
     """
     try:
-        waveform, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = file.samplerate
+            if start:
+                file.seek(round(start * rate))
+            waveform = file.read(-1 if seconds is None else round(seconds * rate), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{name}: cannot be decoded ({error}); rebuild the corpus without it") from error
+        raise _undecodable(name, error) from error
     if waveform.shape[0] == 0:
         raise AudioError(f"{name}: holds no samples; rebuild the corpus without it")
     return to_mono(waveform), rate
+
+
+def _undecodable(name: str, error: Exception) -> AudioError:
+    return AudioError(f"{name}: cannot be decoded ({error}); rebuild the corpus without it")

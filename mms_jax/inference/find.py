@@ -1,12 +1,12 @@
 """Finds models of all formats and sources: their descriptions and parameters, and the classes for inference."""
 
 import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from mms_jax.checkpoint import StoredModel, is_best, load_model
 from mms_jax.errors import CheckpointError
+from mms_jax.files import in_bucket, open_path
 from mms_jax.inference import export
 from mms_jax.inference.encoder import Encoder
 from mms_jax.inference.forward import make_forward
@@ -43,7 +43,10 @@ def find_model(
     """
     if is_best(model):
         return load_model(model)
-    path = pathlib.Path(model).expanduser()
+    path = open_path(model)
+    if in_bucket(model):
+        stored = load_model(path)
+        return select_languages(stored, languages) if languages is not None and not skip_unknown else stored
     if export.is_folder(path):
         raise CheckpointError(
             f"{model} is an export, which can be run, but not converted, exported or trained on; "

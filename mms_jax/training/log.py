@@ -12,14 +12,11 @@ from typing import Any, Self
 import jax
 import numpy as np
 from absl import logging
-from ml_collections import ConfigDict
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
-from mms_jax.config import flatten_config
 from mms_jax.tasks.base import Examples
 from mms_jax.tasks.weighted import Weighted
-from mms_jax.training.tracker import start_tracker
 
 RECENT = 100  # updates
 _OF_TIME = ("steps_per_second", "audio_rate", "data_share", "mfu", "skipped", "bad")
@@ -112,21 +109,18 @@ class StepWindow:
 class MetricWriter:
     """Writes figures on the job's first process; the others write nothing."""
 
-    def __init__(self, folder: pathlib.Path, first_step: int, config: ConfigDict):
-        """Opens the files of a run, and the tracker that the config names.
+    def __init__(self, folder: pathlib.Path, first_step: int, tracker: Any = None):
+        """Opens the files of a run.
 
         Args:
-          folder: the run's.
+          folder: for the files.
           first_step: the step it resumes from; lines of later steps, left by a killed run, are dropped.
-          config: the experiment.
-
-        Raises:
-          ConfigError: the tracker does not start.
+          tracker: from `start_tracker`, which also gets the figures; None for none.
         """
         self._main = jax.process_index() == 0
         if not self._main:
             return
-        self._tracker = start_tracker(config.tracker, folder, flatten_config(config)) if config.tracker else None
+        self._tracker = tracker
         path = folder / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
         kept = [line for line in lines if _step_of(line) <= first_step]

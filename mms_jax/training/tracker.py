@@ -2,36 +2,42 @@
 
 import hashlib
 import importlib
-import pathlib
-from collections.abc import Mapping
 from typing import Any
 
+import jax
+from ml_collections import ConfigDict
+
+from mms_jax.config import flatten_config
 from mms_jax.errors import ConfigError
+from mms_jax.files import in_bucket
 
 PROJECT = "mms_jax"
 
 
-def start_tracker(name: str, folder: pathlib.Path, config: Mapping[str, Any]) -> Any:
-    """Begins to follow a run, or goes on with it: the folder identifies it.
+def start_tracker(config: ConfigDict, folder: Any) -> Any:
+    """Begins to follow a run on the job's first process, or goes on with it: the folder identifies it.
 
     Args:
-      name: of the library, trackio or wandb.
+      config: the experiment; `config.tracker` names the library.
       folder: of the run.
-      config: the experiment, flattened.
 
     Returns:
-      An object with `log(figures, step=)` and `finish()`.
+      An object with `log(figures, step=)` and `finish()`; None where the config names none.
 
     Raises:
       ConfigError: it is not installed, or refuses to start, as without an account.
     """
-    run = f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
+    name = config.tracker
+    if not name or jax.process_index() > 0:
+        return None
+    place = str(folder) if in_bucket(folder) else str(folder.resolve())
+    run = f"{folder.name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
     try:
         library = importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigError(f"config.tracker={name!r} needs pip install 'mms-jax[{name}]'") from error
     known = {"id": run} if name == "wandb" else {}  # Trackio knows a run by its name
     try:
-        return library.init(project=PROJECT, name=run, config=dict(config), resume="allow", **known)
+        return library.init(project=PROJECT, name=run, config=flatten_config(config), resume="allow", **known)
     except Exception as error:  # of any kind, as the library changes
         raise ConfigError(f"config.tracker={name!r}: it does not start: {error}") from error

@@ -6,10 +6,12 @@ import logging
 import numpy as np
 import pytest
 
+from input_pipeline import decode
 from input_pipeline.corpora.storage import open_corpus
 from input_pipeline.dataset import DataNeeds, corpus_alphabets, evaluation_data, open_corpora, references, training_data
 from input_pipeline.decode import Decoder
 from input_pipeline.loader import load_batches
+from mms_jax.audio.flac import decode_flac, encode_flac
 from mms_jax.errors import CorpusError
 from mms_jax.text.vocabulary import Vocabulary, spell
 
@@ -159,6 +161,22 @@ def test_an_utterance_that_fills_a_batch_is_cropped_anew_in_each_row(tone_config
     assert len(np.unique(rows, axis=0)) == 30
     halves = [decoder(same, part)["waveforms"] for part in (slice(0, 15), slice(15, 30))]
     np.testing.assert_array_equal(np.concatenate(halves), rows)  # whatever process decodes them
+
+
+def test_of_a_chapter_only_the_crop_is_decoded():
+    """Ten minutes, of which a batch takes twenty seconds; recordings of three crops are decoded whole, as before."""
+    rate = 8_000
+    waveform = np.random.default_rng(0).normal(0, 0.1, 600 * rate).astype(np.float32)
+    whole, _ = decode_flac(encode_flac(waveform, rate), "chapter")
+    starts = []
+    for seed in range(40):
+        crop, _ = decode._decode(encode_flac(waveform, rate), "chapter", 20.0, np.random.default_rng(seed))
+        start = round(np.random.default_rng(seed).uniform(0.0, 580.0) * rate)
+        np.testing.assert_array_equal(crop, whole[start : start + 20 * rate])
+        starts.append(start / rate)
+    assert min(starts) < 60 and max(starts) > 520
+    short = encode_flac(waveform[: 59 * rate], rate)
+    assert len(decode._decode(short, "verse", 20.0, np.random.default_rng(0))[0]) == 59 * rate
 
 
 def test_speakers_are_numbered_as_the_voice_numbers_them(tone_data, tone_config):

@@ -82,6 +82,12 @@ def test_machine_counts_what_is_compiled_between_two_lines():
     assert machine.take() | {"host_memory_gb": 0} == {"host_memory_gb": 0, "compiled": 0, "compile_seconds": 0}
 
 
+def tracked(name):
+    config = default_config("asr")
+    config.tracker = name
+    return config
+
+
 @pytest.mark.parametrize("name", ["trackio", "wandb"])
 def test_figures_go_to_a_tracker_that_goes_on_with_the_run(tone_config, tmp_path, monkeypatch, name):
     begun, logged = [], []
@@ -115,7 +121,7 @@ def test_the_real_tracker_takes_our_calls(tmp_path, monkeypatch, name):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     monkeypatch.chdir(tmp_path)
     for step in (1, 2):
-        run = start_tracker(name, tmp_path / "run", {"input.corpora": ["tones"], "seed": 0})
+        run = start_tracker(tracked(name), tmp_path / "run")
         run.log({"loss": 2.0 / step}, step=step)
         run.finish()
 
@@ -130,7 +136,7 @@ def test_trackers_that_are_missing_or_unknown_or_refuse_are_explained(tone_confi
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(ConfigError, match=r"needs pip install 'mms-jax\[wandb\]'"):
-        start_tracker("wandb", tmp_path, {})
+        start_tracker(tracked("wandb"), tmp_path)
     monkeypatch.undo()
 
     def refusing(**unused):
@@ -138,4 +144,4 @@ def test_trackers_that_are_missing_or_unknown_or_refuse_are_explained(tone_confi
 
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=refusing))
     with pytest.raises(ConfigError, match="it does not start: no account"):
-        start_tracker("wandb", tmp_path, dict(default_config("asr").items()))
+        start_tracker(tracked("wandb"), tmp_path)

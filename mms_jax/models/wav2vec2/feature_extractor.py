@@ -25,9 +25,13 @@ class ConvLayer(nnx.Module):
         self.norm = layer_norm(outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        # At these frame rates, keeping what norm and GELU give is dearer than computing it again.
-        activate = nnx.remat(lambda norm, y: gelu(norm(y)))
-        return activate(self.norm, self.conv(strided_windows(x, self.kernel, self.stride)))
+        structure, norm = nnx.split(self.norm)
+
+        @jax.checkpoint  # at these frame rates, keeping what norm and GELU give is dearer than computing it again
+        def activate(norm: nnx.State, y: Array) -> Array:
+            return gelu(nnx.merge(structure, norm)(y))
+
+        return activate(norm, self.conv(strided_windows(x, self.kernel, self.stride)))
 
 
 class FeatureExtractor(nnx.Module):
