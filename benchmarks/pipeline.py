@@ -2,7 +2,7 @@
 
 DATA_DIR is that of a quickstart: runs/quickstart/data. The benchmark prints the hours of audio decoded in a second of
 one core, in this process's threads and in worker processes, and the share of a training run's time spent without a
-batch.
+batch. Beside them stands the need of a host of a TPU v5e slice.
 """
 
 import json
@@ -20,6 +20,9 @@ from mms_jax.tasks.asr.task import AsrTask
 from mms_jax.train import train
 
 BATCHES, REPEATS = 100, 5
+# Audio hours a second for each of the 64 hosts of a v5e 16x16 that pretrains the 1B model at MMS's batch: the estimate of
+# python -m mms_jax.compile --config=pretrain_1b --topology=v5e:16x16, see docs/running.md.
+NEEDED = 0.33
 
 
 def bench_config(data_dir: str):
@@ -67,6 +70,9 @@ def main() -> None:
     config = bench_config(data_dir)
     wall, cpu = decoding(config, 0)
     print(f"threads    {wall:6.2f} audio hours a second, {cpu:6.2f} audio hours a core-second")
+    print(
+        f"needed     {NEEDED:6.2f} audio hours a second by a host of a v5e 16x16; twice that is {2 * NEEDED / cpu:.1f} cores"
+    )
     wall, _ = decoding(config, 2)
     print(f"2 workers  {wall:6.2f} audio hours a second")
     print(f"a training step of the tiny model waits for data {100 * waiting(config):.1f} % of its time")

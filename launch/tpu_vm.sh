@@ -91,7 +91,8 @@ create() {
     return
   fi
   [ -n "$bucket" ] || fail "--queued needs --bucket=B: workers share no other disk"
-  [[ "$job" == *--workdir=\~/bucket/* ]] || fail "--queued needs --job='--config=... --workdir=~/bucket/...'"
+  [[ "$job" == *--workdir=\~/bucket/* || "$job" == *--workdir=gs://* ]] ||
+    fail "--queued needs --job='--config=... --workdir=~/bucket/...' (or gs://...)"
   local script=launch/build/startup-$name.sh
   archive
   call gcloud storage cp launch/build/code.tar.gz "gs://$bucket/code-$name.tar.gz"

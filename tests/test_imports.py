@@ -71,6 +71,7 @@ ROOMS: dict[str, set[str]] = {
         "tasks",
         "input_pipeline",
         "checkpoint",
+        "files",
         "optimizers",
         "sharding",
         "models",

@@ -110,6 +110,7 @@ def format_report(compiled: Compiled) -> str:
     found = compiled.estimate
     if found:
         hours = step.audio_seconds / found.seconds  # hours an hour, and seconds a second
+        hosts = len({getattr(device, "process_index", 0) for device in step.mesh.devices.flat})
         repeated = found.flops * step.mesh.size / step.flops
         lines[-1 - len(compiled.traffic)] += f", {found.flops * step.mesh.size:.3g} compiled ({repeated:.2f} times)"
         lines.append(
@@ -117,7 +118,8 @@ def format_report(compiled: Compiled) -> str:
             f"interconnect {found.network:.3f}); MFU {100 * compiled.mfu:.0f} %"
         )
         lines.append(
-            f"audio            {hours / 3600:.2f} hours a second; {PAPER_HOURS:,} hours once: "
+            f"audio            {hours / 3600:.2f} hours a second, {hours / 3600 / hosts:.3f} for each of {hosts} hosts; "
+            f"{PAPER_HOURS:,} hours once: "
             f"{PAPER_HOURS / hours / 24:.1f} days; {config.total_steps:,} updates: "
             f"{config.total_steps * found.seconds / 86_400:.1f} days"
         )

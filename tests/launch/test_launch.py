@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -238,13 +239,18 @@ def test_the_flags_are_those_of_gcloud(command):
 
 
 def test_the_job_set_has_a_pod_for_each_host():
-    """The fields that the JobSet API (v1alpha2) requires, and sizes that belong together."""
+    """The fields of JobSet's API (v1alpha2), Kubernetes' own schema of the jobs in it, and sizes that belong together."""
     job = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet") and job["metadata"]["name"]
-    assert set(job["spec"]) <= {"replicatedJobs", "failurePolicy", "successPolicy", "network", "suspend"}
+    assert set(job["spec"]) <= {
+        "replicatedJobs", "network", "successPolicy", "failurePolicy", "startupPolicy", "suspend", "coordinator", "managedBy",
+        "ttlSecondsAfterFinished", "volumeClaimPolicies",
+    }  # fmt: skip
     for replicated in job["spec"]["replicatedJobs"]:
-        assert set(replicated) == {"name", "replicas", "template"}
+        assert {"name", "template"} <= set(replicated) <= {"name", "template", "groupName", "replicas", "dependsOn"}
         inner = replicated["template"]["spec"]
+        batch = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "one"}, "spec": inner}
+        kubernetes_validate.validate(batch, kubernetes_validate.latest_version(), strict=True)
         pod = inner["template"]["spec"]
         (container,) = pod["containers"]
         chips = math.prod(map(int, pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"].split("x")))
