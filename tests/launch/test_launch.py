@@ -243,8 +243,8 @@ def test_the_job_set_has_a_pod_for_each_host():
     job = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet") and job["metadata"]["name"]
     assert set(job["spec"]) <= {
-        "replicatedJobs", "network", "successPolicy", "failurePolicy", "startupPolicy", "suspend", "coordinator", "managedBy",
-        "ttlSecondsAfterFinished", "volumeClaimPolicies",
+        "replicatedJobs", "network", "successPolicy", "failurePolicy", "startupPolicy", "suspend", "coordinator",
+        "managedBy", "ttlSecondsAfterFinished", "volumeClaimPolicies",
     }  # fmt: skip
     for replicated in job["spec"]["replicatedJobs"]:
         assert {"name", "template"} <= set(replicated) <= {"name", "template", "groupName", "replicas", "dependsOn"}
