@@ -1,7 +1,7 @@
 """Schedules and optax chains, by name.
 
-The chain, in this order: zeroing the gradients of frozen parts, clipping by global norm, Adam, decoupled weight decay,
-the schedule, zeroing the updates of frozen parts.
+The chain, in this order: zeroing the gradients of frozen parts, clipping by global norm, Adam or Adafactor, decoupled weight
+decay, the schedule, zeroing the updates of frozen parts.
 """
 
 from collections.abc import Sequence
@@ -63,10 +63,10 @@ def make_optimizer(
     """The optax chain of a run.
 
     Args:
-      config: `config.optimizer`: name ("adam"), b1, b2, eps, weight_decay, clip_norm (0: off), skip_above (0: off, see
-        `skipping`), freeze
-        ("PATH:UPDATES", as in "backbone/encoder:200": parameters below PATH are frozen for that many updates; -1:
-        always), average (decay of a running average; 0: none), and the fields that `make_schedule` reads.
+      config: `config.optimizer`: name, b1, b2, eps and moments, see `scaling`; weight_decay, clip_norm (0: off), skip_above
+        (0: off, see `skipping`); freeze ("PATH:UPDATES", as in "backbone/encoder:200": parameters below PATH are frozen
+        for that many updates; -1: always); average (decay of a running average; 0: none); and the fields that
+        `make_schedule` reads.
       total_steps: updates of the whole run.
       epoch: updates per epoch.
       frozen: further entries of `freeze`, of the task.
@@ -78,14 +78,12 @@ def make_optimizer(
     Raises:
       ConfigError: no optimizer of that name, or a `freeze` entry that is not PATH:UPDATES.
     """
-    if config.name != "adam":
-        raise ConfigError(f"config.optimizer.name={config.name!r}; choose adam")
     schedule = make_schedule(config, total_steps, epoch)
     freeze = parse_freeze((*frozen, *config.freeze))
     chain = optax.chain(
         hold_frozen(freeze),
         optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity(),
-        optax.scale_by_adam(config.b1, config.b2, config.eps),
+        scaling(config),
         optax.add_decayed_weights(config.weight_decay) if config.weight_decay else optax.identity(),
         optax.scale_by_learning_rate(schedule),
         hold_frozen(freeze),
@@ -95,6 +93,25 @@ def make_optimizer(
     if parts:
         chain = one_for_each(parts, chain)
     return averaging(chain, config.average) if config.average else chain, schedule
+
+
+def scaling(config: ConfigDict) -> optax.GradientTransformation:
+    """The optimizer proper, by `config.name`.
+
+    "adam" has two moments of the size of the parameters, the first of them in `config.moments` ("float32", or "bfloat16" in
+    half the memory). "adafactor" (Shazeer and Stern 2018, sections 3 and 5) keeps sums over rows and columns in place of the
+    second moment, and no first: next to no memory. Its updates are clipped to a root mean square of 1.
+
+    Raises:
+      ConfigError: another name, or other moments.
+    """
+    if config.moments not in ("float32", "bfloat16"):
+        raise ConfigError(f"config.optimizer.moments={config.moments!r}; choose float32 or bfloat16")
+    if config.name == "adam":
+        return optax.scale_by_adam(config.b1, config.b2, config.eps, mu_dtype=jnp.dtype(config.moments))
+    if config.name == "adafactor":
+        return optax.chain(optax.scale_by_factored_rms(), optax.clip_by_block_rms(1.0))
+    raise ConfigError(f"config.optimizer.name={config.name!r}; choose adam or adafactor")
 
 
 def one_for_each(parts: Sequence[str], optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

@@ -38,6 +38,35 @@ def test_names_that_do_not_exist():
         make_optimizer(settings(freeze=("backbone",)), 10, 5)
     with pytest.raises(ValueError, match="choose adam"):
         make_optimizer(settings(name="sgd"), 10, 5)
+    with pytest.raises(ValueError, match=r"moments='float16'; choose float32 or bfloat16"):
+        make_optimizer(settings(moments="float16"), 10, 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"), [({}, 2.0), ({"moments": "bfloat16"}, 1.5), ({"name": "adafactor"}, 0.02)]
+)
+def test_states_are_as_small_as_they_say_and_descend(changes, share):
+    """Bytes of the state for each byte of the parameters; a matrix product is fitted."""
+    rng = np.random.default_rng(0)
+    x, target = jnp.asarray(rng.normal(size=(64, 256))), jnp.asarray(rng.normal(size=(256, 256)) / 16)
+    params = {"kernel": jnp.zeros((256, 256))}
+    optimizer, _ = make_optimizer(settings(schedule="constant", learning_rate=3e-3, warmup=0.0, **changes), 200, 5)
+    state = optimizer.init(params)
+    sizes = [sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) for tree in (state, params)]
+    assert sizes[0] / sizes[1] == pytest.approx(share, abs=0.02)
+
+    def loss(params):
+        return jnp.mean((x @ (params["kernel"] - target)) ** 2)
+
+    @jax.jit
+    def step(params, state):
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    before = loss(params)
+    for _ in range(200):
+        params, state = step(params, state)
+    assert loss(params) < 0.05 * before
 
 
 def run(config, steps):

@@ -55,7 +55,7 @@ def one_step(config, layout, explicit=False):
         placed = jax.tree.map(lambda leaf: leaf.sharding, state.params)
         step = make_train_step(task, model, optimizer, seed=0)
         state, metrics = step(state, sharding.put_batch(decoder(plan.batch(0)), mesh))
-        first_moment = optax.tree.get(state.optimizer, "mu")
+        first_moment = optax.tree.get(state.optimizer, "mu", default={})
         gradients = jax.tree.map(lambda moment: moment / (1 - config.optimizer.b1), first_moment)
         return jax.device_get((metrics, gradients, state.params)), placed
 
@@ -121,6 +121,15 @@ def test_banks_and_identifiers_have_the_same_step_on_the_fullest_mesh(tone_data,
 @pytest.mark.parametrize("task", ["asr", "asr with adapters", "pretrain", "hubert", "lid"])
 def test_step_is_the_same_on_every_mesh_of_eight_devices(tone_data, on_one_device, task, layout):
     assert_same_step(one_step(experiment(tone_data, task), layout)[0], on_one_device(task))
+
+
+@pytest.mark.slow
+def test_adafactor_has_the_same_step_on_the_fullest_mesh(tone_data):
+    config = experiment(tone_data, "asr")
+    config.optimizer.name = "adafactor"
+    (_, _, many), (_, _, single) = (one_step(config, layout)[0] for layout in ("tensor", "one"))
+    for ours, theirs in zip(jax.tree.leaves(many), jax.tree.leaves(single)):
+        np.testing.assert_allclose(ours, theirs, atol=2.5e-5)
 
 
 def test_step_is_the_same_on_an_explicit_mesh(tone_data, on_one_device):

@@ -113,11 +113,11 @@ def abstract_state(
         lambda shape, place: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=place), shapes, shardings
     )
     everywhere = sharding.replicated(mesh)
-    places = {_names(path): leaf.sharding for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    places = {(_names(path), leaf.shape): leaf.sharding for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
     def place(path: tuple, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        # Moments are sharded like their parameters, with whose names their own path ends.
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places.get(_names(path), everywhere))
+        # Moments are sharded like their parameters, with whose names their own path ends; sums of Adafactor are small.
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=places.get((_names(path), leaf.shape), everywhere))
 
     optimizer_state = jax.tree_util.tree_map_with_path(place, jax.eval_shape(optimizer.init, task.trained(shapes)))
     step = jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
