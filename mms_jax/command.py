@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from mms_jax.errors import MmsError, Stopped
@@ -54,15 +54,15 @@ def holding_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def catching_signals(handle: Callable[[int], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM call `handle` with their number; a second one ends the process at once.
+def catching_signals(handle: Callable[[int], None], signals: Sequence[signal.Signals] = SIGNALS) -> Iterator[None]:
+    """SIGINT and SIGTERM, or those given, call `handle` with their number; a second one ends the process at once.
 
     In threads other than the main one, which get no signals, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in signals}
 
     def caught(number: int, frame: object) -> None:
         del frame

@@ -10,13 +10,16 @@ if __name__ == "__main__":  # before the libraries below are imported, which tak
 
 
 import contextlib
+import os
 import pathlib
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from input_pipeline.dataset import language_hours, open_corpora, training_data, warn_of_rare_languages
@@ -122,7 +125,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             profile.after(step, state)
             watchdog.step()
 
-            stopped_by = stop_asked()
+            stopped_by = stop_asked(step)
             last = step == config.total_steps or bool(stopped_by)
             saving = step % config.checkpoint.every == 0 or last
             if saving or step % config.log_every == 0:
@@ -174,15 +177,27 @@ def _stop_if_broken(
 
 
 @contextlib.contextmanager
-def listen_for_termination() -> Iterator[Callable[[], int]]:
-    """SIGTERM, which announces a preemption, and Ctrl-C ask the loop to save and stop. Every process of a job gets them.
+def listen_for_termination() -> Iterator[Callable[[int], int]]:
+    """SIGTERM, which announces a preemption, and Ctrl-C ask the loop to save and stop, all processes of a job together.
 
     Yields:
-      A function that returns the number of the signal that has arrived, 0 for none. A second one ends the process at once.
+      A function of each step, in turn, that returns the number of the signal after which to stop, 0 for none. In a job of
+      one process, a second signal ends it at once.
     """
     asked: list[int] = []
-    with catching_signals(asked.append):
-        yield lambda: asked[0] if asked else 0
+    if jax.process_count() == 1:
+        with catching_signals(asked.append):
+            yield lambda step: asked[0] if asked else 0
+        return
+
+    # A process that stopped alone would leave the others in a collective. JAX's own handler of SIGTERM tells the others,
+    # whichever of them gets it, and all agree on a step.
+    def tell_others(number: int) -> None:
+        asked.append(number)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with catching_signals(tell_others, (signal.SIGINT,)):
+        yield lambda step: (asked or [signal.SIGTERM])[0] if multihost_utils.reached_preemption_sync_point(step) else 0
 
 
 def _main(config: ConfigDict, workdir: str) -> None:

@@ -56,3 +56,22 @@ def test_one_of_four_processes_dies(tone_config, tmp_path):
     again = sorted(step for step in before if step > reached - reached % 5 and step in after)
     np.testing.assert_allclose([after[step] for step in again], [before[step] for step in again], rtol=1e-3)
     assert max(after) > reached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_one_process_stops_all_at_the_same_step(tone_config, tmp_path, number):
+    """As when one host is preempted: a process that stopped alone would leave the other waiting for it."""
+    tone_config.total_steps, tone_config.log_every, tone_config.checkpoint.every = 2000, 1, 1000
+    command = train_command(tone_config, tmp_path / "job")
+    processes = start(command, 2, tmp_path)
+    metrics = tmp_path / "job" / "metrics.jsonl"
+    for _ in range(5):
+        wait_for_progress(metrics, processes[0])
+    processes[1].send_signal(number)
+    sent = time.monotonic()
+    statuses = [process.wait(timeout=60) for process in processes]
+    assert time.monotonic() - sent < 30
+    assert statuses == [128 + signal.SIGTERM, 128 + number], (tmp_path / "1.log").read_text()[-3000:]
+    saved = [int(path.name) for path in (tmp_path / "job" / "checkpoints").iterdir()]
+    assert saved == [rows(tmp_path / "job")[-1]["step"]]

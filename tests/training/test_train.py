@@ -60,7 +60,7 @@ def stop_after(config, workdir, steps):
     """A preemption: SIGTERM arrives after so many steps, the loop saves and says so."""
     original = training.listen_for_termination
     answers = iter([False] * (steps - 1) + [True])
-    training.listen_for_termination = lambda: contextlib.nullcontext(lambda: next(answers))
+    training.listen_for_termination = lambda: contextlib.nullcontext(lambda step: next(answers))
     try:
         with pytest.raises(TrainingError, match=f"saved at step {steps}; the same command continues"):
             train(config, str(workdir))

@@ -133,7 +133,7 @@ def test_runs_describe_their_data_and_scores(tone_data, tmp_path, capsys, monkey
     second = tone_experiment(tone_data)
     second.total_steps, second.init_from = 2, str(tmp_path / "first")
     with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr("mms_jax.train.listen_for_termination", lambda: contextlib.nullcontext(lambda: 15))
+        patch.setattr("mms_jax.train.listen_for_termination", lambda: contextlib.nullcontext(lambda step: 15))
         train(second, str(tmp_path / "second"))
     train(second, str(tmp_path / "second"))  # resumed: the origin is kept
     history = find_model(tmp_path / "second").description["history"]
