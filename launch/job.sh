@@ -36,6 +36,9 @@ setup() {
   flock 9
   is_set_up && return
   local python target=.
+  if [ "$extra" = tpu ] && ! launch/find_python.sh >/dev/null 2>&1; then
+    sudo apt-get update -qq && sudo apt-get install -y -qq python3.11-venv # images of TPU VMs have an older one
+  fi
   python=$(launch/find_python.sh) || exit 2
   "$python" -m venv .venv
   [ "$extra" = none ] || target=".[$extra]"

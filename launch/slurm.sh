@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Submits a job to a SLURM cluster with GPUs: sbatch [OPTIONS] launch/slurm.sh --config=NAME --workdir=DIR [--config.key=value]
 #
-#   sbatch --nodes=8 --gpus-per-node=8 --ntasks-per-node=8 launch/slurm.sh --config=pretrain_1b --workdir=/shared/runs/first
+#   sbatch --nodes=8 --gpus-per-node=8 --ntasks-per-node=8 launch/slurm.sh --config=pretrain_1b --workdir=/shared/runs/first \
+#     --config.input.data_dir=/shared/data --config.input.corpora='("audio_folder/one:train",)'
 #
 # One task for each GPU. The workdir and this clone are on a disk that all nodes see; before the first job, run there once:
 # MMS_JAX_EXTRA=cuda launch/job.sh setup. A node that fails, or a preemption, puts the job back into the queue, and it continues

@@ -16,13 +16,14 @@
 #                                                          and --workdir=~/bucket/..., which all workers must see
 #   --spot                                                 cheaper, and taken away at any moment
 #   --queued --job='--config=... --workdir=~/bucket/...'   with create: queues for a TPU VM that runs this job, and runs it
-#                                                          again whenever it starts, from the last checkpoint
+#                                                          again whenever it starts, from the last checkpoint; a shell
+#                                                          reads ARGS: quote parentheses inside of them
 #   --dry-run                                              prints the commands instead
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  sed -n '2,23s/^# \{0,1\}//p' launch/tpu_vm.sh >&2
+  sed -n '2,24s/^# \{0,1\}//p' launch/tpu_vm.sh >&2
   exit 2
 }
 

@@ -99,6 +99,7 @@ class Checkpoints:
             try:
                 entries = self._checkpointer.load_checkpointables(step, {"params": params, "train": train})
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files.
+                _raise_if_unreachable(error, self._directory)
                 failures.append(f"{self._directory / str(step)}: {_first_line(error)}")
                 logging.warning("checkpoint %s is damaged and is skipped (%s)", step, _first_line(error))
                 continue
@@ -134,7 +135,7 @@ class Checkpoints:
         for newer in [other for other in self.steps if other > step]:
             aside = self._directory.parent / f"damaged_checkpoint_{newer}"
             if jax.process_index() == 0:
-                epath.Path(aside).rmtree(missing_ok=True)
+                _remove(aside)
                 (self._directory / str(newer)).rename(aside)
             logging.warning("moved the damaged checkpoint to %s; delete it when you have looked at it", aside)
         self._checkpointer.reload()
@@ -148,9 +149,10 @@ class Checkpoints:
             before = max((other for other in self.steps if other < step), default=None)
             standing = f"the checkpoint of step {before} stands" if before is not None else "no checkpoint exists yet"
             reason = "the disk is full" if _is_full_disk(error) else _first_line(error)
+            remedy = "See to the bucket" if in_bucket(self._directory) else "Make room (or repair the folder)"
             raise CheckpointError(
                 f"step {step} could not be saved in {self._directory}: {reason}. {standing.capitalize()}. "
-                "Make room (or repair the folder) and run the same command again: it continues from there."
+                f"{remedy} and run the same command again: it continues from there."
             ) from error
 
 
@@ -164,8 +166,10 @@ class BestCheckpoint:
     def chosen(self) -> dict[str, Any] | None:
         """The dev scores of the checkpoint that is there; None for none."""
         for folder in _candidates(self._folder.parent):
-            with contextlib.suppress(Exception):  # a damaged one is replaced by the next that is good
+            try:
                 return ocp.load_checkpointables(folder, {"model": None})["model"]["chosen"]
+            except Exception as error:  # a damaged one is replaced by the next that is good
+                _raise_if_unreachable(error, folder)
         return None
 
     def save(self, step: int, params: PyTree, description: Description) -> None:
@@ -182,7 +186,7 @@ class BestCheckpoint:
         if jax.process_index() == 0:
             for older in _candidates(self._folder.parent):
                 if older != target:
-                    epath.Path(older).rmtree(missing_ok=True)
+                    _remove(older)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -229,8 +233,9 @@ def load_model(path: str | os.PathLike) -> StoredModel:
             step = int(folder.name)
             return StoredModel(step, _with_evaluation(upgraded(entries["model"]), folder, step), entries["params"])
         except Exception as error:
+            _raise_if_unreachable(error, folder)
             failures.append(f"{folder}: {_first_line(error)}")
-            logging.warning("checkpoint %s is damaged and is skipped (%s)", folder, _first_line(error))
+            logging.warning("checkpoint %s is incomplete or damaged, and is skipped (%s)", folder, _first_line(error))
     raise CheckpointError(
         f"no readable checkpoint in {path}; give the --workdir of a run of mms_jax.train"
         + "".join(f"\n  {failure}" for failure in failures)
@@ -294,6 +299,31 @@ def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
         if steps:
             return sorted(steps, key=lambda child: int(child.name), reverse=True)
     return [path] if path.name.isdigit() and (path / "model").exists() else []
+
+
+# Of gRPC and HTTP: the store is there, or will be, and the checkpoint may be whole.
+_UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "503",
+                "429", "Connection", "timed out")  # fmt: skip
+
+
+def _raise_if_unreachable(error: BaseException, place: Any) -> None:
+    """Raises CheckpointError where a bucket could not be read, which says nothing of the checkpoint."""
+    one: BaseException | None = error
+    while one is not None and in_bucket(place):
+        if isinstance(one, ConnectionError | TimeoutError) or any(sign in str(one) for sign in _UNREACHABLE):
+            raise CheckpointError(
+                f"{place} cannot be read now ({_first_line(error)}); see to network and permissions, and run the same "
+                "command again"
+            ) from error
+        one = one.__cause__ or one.__context__
+
+
+def _remove(folder: Any) -> None:
+    """Removes what is not needed any more; what cannot be removed is named."""
+    try:
+        epath.Path(folder).rmtree(missing_ok=True)
+    except Exception as error:
+        logging.warning("%s cannot be removed (%s); delete it by hand", folder, _first_line(error))
 
 
 def _is_full_disk(error: BaseException | None) -> bool:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -21,9 +22,11 @@ def open_path(path: str | os.PathLike) -> Any:
     """A pathlib.Path; of a name in a bucket, gs://BUCKET/NAME, an object with the same methods.
 
     Raises:
-      ConfigError: it is in a bucket, and the library for it is missing.
+      ConfigError: it is in a bucket, and the library for it is missing; or it is an address of another kind.
     """
     if not in_bucket(path):
+        if "://" in os.fspath(path):
+            raise ConfigError(f"{path}: of addresses, only {BUCKET}BUCKET/NAME is known; or name a folder")
         return pathlib.Path(path).expanduser()
     if importlib.util.find_spec("gcsfs") is None:
         raise ConfigError(f"{path}: buckets need pip install 'mms-jax[gcs]'")
@@ -87,6 +90,12 @@ def read_text(path: pathlib.Path, error_class: type[MmsError]) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def check_local(folder: pathlib.Path) -> None:
+    """Raises ConversionError for an address, gs://BUCKET/NAME, where only a folder of this machine can be written."""
+    if re.match(r"[a-z][a-z0-9]+:/", str(folder)):
+        raise ConversionError(f"{folder}: name a folder of this machine, and copy it afterwards (gcloud storage cp)")
+
+
 @contextlib.contextmanager
 def whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
     """A folder that appears when it is complete: it is filled under another name, and removed where that fails.
@@ -98,8 +107,9 @@ def whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
       The folder to fill.
 
     Raises:
-      ConversionError: the target holds files, or is one.
+      ConversionError: the target holds files, is one, or is in a bucket.
     """
+    check_local(folder)
     folder = folder.expanduser()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise ConversionError(f"{folder} holds something already; choose a new folder")

@@ -100,7 +100,8 @@ def scaling(config: ConfigDict) -> optax.GradientTransformation:
 
     "adam" has two moments of the size of the parameters, the first of them in `config.moments` ("float32", or "bfloat16" in
     half the memory). "adafactor" (Shazeer and Stern 2018, sections 3 and 5) keeps sums over rows and columns in place of the
-    second moment, and no first: next to no memory. Its updates are clipped to a root mean square of 1.
+    second moment, and no first: next to no memory. Its updates are clipped to a root mean square of 1. It reads none of
+    b1, b2, eps and moments.
 
     Raises:
       ConfigError: another name, or other moments.

@@ -42,7 +42,7 @@ from mms_jax.training.log_folder import LogFolder
 from mms_jax.training.machine import MachineFigures
 from mms_jax.training.state import TrainState, describe, save_state, starting_state, swap_average
 from mms_jax.training.step import make_train_step
-from mms_jax.training.tracker import start_tracker
+from mms_jax.training.tracker import check_tracker, start_tracker
 from mms_jax.training.utilization import Utilization
 from mms_jax.training.watchdog import Watchdog
 from mms_jax.training.workdir import check_workdir, claim_workdir
@@ -68,6 +68,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
     task_class = find_task(config.task)
     task_class.check_config(config)
     check_best(config, task_class.figures)
+    check_tracker(config)
     check_workdir(config, folder)
 
     # ---- mesh, data, model, optimizer --------------------------------------------------------------------------------
@@ -135,6 +136,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
             if saving:
                 with watchdog.paused():
                     save_state(checkpoints, state, task, history)
+                    writer.flush()
                     logs.publish()
             if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
                 with watchdog.paused():

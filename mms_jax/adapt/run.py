@@ -18,7 +18,7 @@ from mms_jax.checkpoint import FOLDER as CHECKPOINTS
 from mms_jax.checkpoint import StoredModel, load_model, save_model
 from mms_jax.config import default_config
 from mms_jax.errors import InputError
-from mms_jax.files import read_json, whole_folder, write_json
+from mms_jax.files import check_local, read_json, whole_folder, write_json
 from mms_jax.inference.load import load
 from mms_jax.interop import huggingface
 from mms_jax.models.description import ENCODER
@@ -91,6 +91,7 @@ def adapt(settings: Settings, folder: pathlib.Path, say: Say = print) -> dict[st
         another adaptation.
     """
     _check_settings(settings)
+    check_local(folder)
     _check_folder(folder, settings)
     if (folder / REPORT).exists():
         report = read_json(folder / REPORT, InputError)

@@ -45,6 +45,11 @@ def find_model(
         return load_model(model)
     path = open_path(model)
     if in_bucket(model):
+        if not path.exists():
+            raise CheckpointError(
+                f"{model}: no such run; give the --workdir of one. Models of other kinds are read from files: copy them "
+                "here first (gcloud storage cp --recursive)"
+            )
         stored = load_model(path)
         return select_languages(stored, languages) if languages is not None and not skip_unknown else stored
     if export.is_folder(path):

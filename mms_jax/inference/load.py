@@ -39,10 +39,10 @@ def load(
     """Loads a model for use; its kind decides the class.
 
     Args:
-      model: the folder of a run of `mms_jax.train`, or of one of its checkpoints; a folder that Hugging Face's
-        `save_pretrained` wrote; a .pt file of fairseq; a voice of the original's code, G_STEPS.pth; a Hugging Face
-        repository, OWNER/NAME; the folder that `mms-jax export` wrote, whose languages and dtype are fixed; or the
-        result of `mms_jax.inference.find.find_model`.
+      model: the folder of a run of `mms_jax.train`, also gs://BUCKET/NAME, or of one of its checkpoints; a folder that
+        Hugging Face's `save_pretrained` wrote; a .pt file of fairseq; a voice of the original's code, G_STEPS.pth; a
+        Hugging Face repository, OWNER/NAME; the folder that `mms-jax export` wrote, whose languages and dtype are fixed; or
+        the result of `mms_jax.inference.find.find_model`.
       languages: the languages to load of a recognizer with language adapters.
       dtype: the type in which the model computes: "float32", or "bfloat16" on accelerators.
       kind: the required kind, "recognizer", "identifier", "encoder" or "voice"; None for any.

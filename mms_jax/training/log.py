@@ -138,7 +138,10 @@ class MetricWriter:
         for name, value in scalars.items():
             self._board.add_scalar(name, value, step)
         if self._tracker:
-            self._tracker.log(scalars, step=step)
+            try:
+                self._tracker.log(scalars, step=step)
+            except Exception as error:  # of any kind; the figures are in metrics.jsonl, too
+                logging.warning("step %d: the tracker takes no figures (%s)", step, error)
         logging.info("step %d  %s", step, "  ".join(f"{name} {_short(value)}" for name, value in scalars.items()))
 
     def write_examples(self, step: int, examples: Examples) -> None:
@@ -151,6 +154,11 @@ class MetricWriter:
             low, high = float(values.min()), float(values.max())
             scaled = (255 * (values[::-1] - low) / max(high - low, 1e-9)).astype(np.uint8)
             self._board.add_image(name, scaled, step, dataformats="HW")
+
+    def flush(self) -> None:
+        """Writes what is buffered."""
+        if self._main:
+            self._board.flush()
 
     def __enter__(self) -> Self:
         return self

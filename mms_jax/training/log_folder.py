@@ -6,42 +6,58 @@ import tempfile
 from typing import Any, Self
 
 import jax
+from absl import logging
 
-from mms_jax.files import in_bucket, open_path
+from mms_jax.files import in_bucket
 
 
 class LogFolder:
     """The run's own folder; or for one in a bucket, where nothing can be appended, a folder of this host.
 
-    The latter is copied to the bucket with every checkpoint, and at the end.
+    The latter is copied to the bucket with every checkpoint, and at the end. Logs that cannot be copied do not end a run:
+    they are copied with the next checkpoint.
 
     Attributes:
-      local: the folder to write to.
+      local: the folder to write to; known inside the context.
     """
+
+    local: pathlib.Path
 
     def __init__(self, folder: Any):
         """Args: folder, of the run, from `open_path`."""
-        self._bucket = folder if in_bucket(folder) else None
-        self.local = pathlib.Path(tempfile.mkdtemp(prefix="mms_jax_logs_")) if self._bucket else folder
-        self._sizes: dict[pathlib.Path, int] = {}  # of the files that the bucket has
-        if self._bucket and jax.process_index() == 0 and (before := self._bucket / "metrics.jsonl").exists():
-            (self.local / before.name).write_text(before.read_text())
-
-    def publish(self) -> None:
-        """Copies what is new to the bucket, if there is one."""
-        if self._bucket is None or jax.process_index() > 0:
-            return
-        for path in sorted(self.local.rglob("*")):
-            size = path.stat().st_size
-            if path.is_file() and self._sizes.get(path) != size:
-                target = open_path(self._bucket / path.relative_to(self.local))
-                target.write_bytes(path.read_bytes())
-                self._sizes[path] = size
+        self._folder = folder
+        self._copied: dict[pathlib.Path, int] = {}  # sizes of the files that the bucket has
 
     def __enter__(self) -> Self:
+        """Makes the folder of this host, with the log so far."""
+        if not in_bucket(self._folder):
+            self.local = self._folder
+            return self
+        before = self._folder / "metrics.jsonl"
+        log = before.read_text() if jax.process_index() == 0 and before.exists() else ""
+        self.local = pathlib.Path(tempfile.mkdtemp(prefix="mms_jax_logs_"))
+        if log:
+            (self.local / before.name).write_text(log)
         return self
 
+    def publish(self) -> None:
+        """Copies what is new to the bucket, if there is one: profiles of all processes, the rest of the first."""
+        if not in_bucket(self._folder):
+            return
+        place = self.local if jax.process_index() == 0 else self.local / "profile"
+        for path in sorted(place.rglob("*")):
+            size = path.stat().st_size
+            if not path.is_file() or self._copied.get(path) == size:
+                continue
+            target = self._folder / path.relative_to(self.local)
+            try:
+                target.write_bytes(path.read_bytes())
+            except Exception as error:  # gcsfs raises many kinds
+                logging.warning("%s cannot be written now (%s)", target, error)
+                return
+            self._copied[path] = size
+
     def __exit__(self, *_: object) -> None:
-        if self._bucket is not None:
+        if in_bucket(self._folder):
             self.publish()
-            shutil.rmtree(self.local)
+            shutil.rmtree(self.local, ignore_errors=True)

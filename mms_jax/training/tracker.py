@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import importlib.util
 from typing import Any
 
 import jax
@@ -12,6 +13,12 @@ from mms_jax.errors import ConfigError
 from mms_jax.files import in_bucket
 
 PROJECT = "mms_jax"
+
+
+def check_tracker(config: ConfigDict) -> None:
+    """Raises ConfigError where the library that `config.tracker` names is missing."""
+    if config.tracker and importlib.util.find_spec(config.tracker) is None:
+        raise ConfigError(f"config.tracker={config.tracker!r} needs pip install 'mms-jax[{config.tracker}]'")
 
 
 def start_tracker(config: ConfigDict, folder: Any) -> Any:
@@ -25,17 +32,14 @@ def start_tracker(config: ConfigDict, folder: Any) -> Any:
       An object with `log(figures, step=)` and `finish()`; None where the config names none.
 
     Raises:
-      ConfigError: it is not installed, or refuses to start, as without an account.
+      ConfigError: it refuses to start, as without an account.
     """
     name = config.tracker
     if not name or jax.process_index() > 0:
         return None
     place = str(folder) if in_bucket(folder) else str(folder.resolve())
     run = f"{folder.name}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
-    try:
-        library = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"config.tracker={name!r} needs pip install 'mms-jax[{name}]'") from error
+    library = importlib.import_module(name)
     known = {"id": run} if name == "wandb" else {}  # Trackio knows a run by its name
     try:
         return library.init(project=PROJECT, name=run, config=flatten_config(config), resume="allow", **known)

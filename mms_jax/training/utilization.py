@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import jax
+from absl import logging
 from ml_collections import ConfigDict
 
 from input_pipeline.decode import Batch
@@ -43,6 +44,17 @@ def model_flops(config: ConfigDict, task: Task, batch: Shapes) -> float:
         return count_flops(step.trace(state, placed).jaxpr)  # type: ignore[attr-defined]
 
 
+def _has_cpu() -> bool:
+    """Whether JAX knows the CPU, on whose form of the model operations are counted: JAX_PLATFORMS may leave it out."""
+    try:
+        return bool(jax.local_devices(backend="cpu"))
+    except RuntimeError:
+        logging.warning(
+            "no mfu in the log: JAX_PLATFORMS leaves out the CPU; write JAX_PLATFORMS=tpu,cpu (or cuda,cpu)"
+        )
+        return False
+
+
 class Utilization:
     """The operations of batches, counted once for each length, as a share of what the mesh's devices could do.
 
@@ -53,7 +65,7 @@ class Utilization:
     def __init__(self, config: ConfigDict, task: Task, mesh: jax.sharding.Mesh):
         """Args: the experiment, its task, and the mesh that it runs on."""
         self._config, self._task = config, task
-        one = peak_of(mesh.devices.flat[0].device_kind)
+        one = peak_of(mesh.devices.flat[0].device_kind) if _has_cpu() else None
         self.peak = one * mesh.size if one else None
         self._known: dict[tuple[int, ...], float] = {}
 

@@ -88,7 +88,9 @@ def cluster():
     for daemon in reversed(running):
         daemon.terminate()
     for daemon in running:
-        daemon.wait(timeout=30)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            daemon.wait(timeout=30)
+        daemon.kill()
     shutil.rmtree(folder)
 
 

@@ -17,9 +17,10 @@ import mms_jax
 from input_pipeline.dataset import open_corpora
 from mms_jax import files
 from mms_jax.checkpoint import BestCheckpoint, load_model
-from mms_jax.errors import ConfigError, CorpusError
+from mms_jax.errors import CheckpointError, ConfigError, ConversionError, CorpusError, TrainingError
 from mms_jax.evaluate import evaluate
 from mms_jax.train import train
+from mms_jax.training.log_folder import LogFolder
 from tests.test_checkpoint import MODEL, abstract, saved, trees
 from tests.training.test_train import ROOT, assert_same_trees, rows, train_command
 
@@ -151,12 +152,63 @@ def test_a_killed_run_continues_and_a_store_that_refuses_for_a_while_costs_nothi
     process = start()
     wait_for(20, process)
     store.stop()
-    time.sleep(20)
+    time.sleep(60)
     store.start()
     assert process.wait(timeout=300) == 0, log.read_text()[-3000:]
     assert_same_trees(load_model(tmp_path / "whole").params, load_model(f"{BUCKET}/killed").params)
     (tmp_path / "metrics.jsonl").write_text(files.open_path(f"{BUCKET}/killed/metrics.jsonl").read_text())
     assert [row["step"] for row in rows(tmp_path)] == list(range(1, 41))
+
+
+def test_a_store_that_cannot_be_reached_is_no_damage(store):
+    checkpoints = saved(f"{BUCKET}/away", 1, 2)
+    error = ValueError("UNAVAILABLE: HTTP response code: 503")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints._checkpointer, "load_checkpointables", lambda *unused: (_ for _ in ()).throw(error))
+        with pytest.raises(CheckpointError, match=r"cannot be read now .* run the same command again"):
+            checkpoints.restore(*abstract())
+    assert checkpoints.steps == [1, 2] and not files.open_path(f"{BUCKET}/away/damaged_checkpoint_2").exists()
+
+
+def test_logs_that_cannot_be_copied_end_no_run_and_hide_no_error(monkeypatch, caplog):
+    class Refusing:
+        name = "metrics.jsonl"
+
+        def __truediv__(self, name):
+            return self
+
+        def __fspath__(self):
+            return f"{BUCKET}/run"
+
+        def exists(self):
+            return False
+
+        def write_bytes(self, content):
+            raise OSError("refused")
+
+    with pytest.raises(TrainingError, match="broken"), LogFolder(Refusing()) as logs:
+        (logs.local / "metrics.jsonl").write_text("{}")
+        raise TrainingError("broken")
+    assert "cannot be written now (refused)" in caplog.text and not logs.local.exists()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/run", "gcs://bucket/run"])
+def test_other_addresses_are_refused(tone_config, address):
+    with pytest.raises(ConfigError, match=f"{address}: of addresses, only gs://"):
+        train(tone_config, address)
+
+
+def test_folders_of_this_machine_are_asked_for(tmp_path):
+    target = pathlib.Path(f"{BUCKET}/exported")
+    refused = pytest.raises(ConversionError, match="name a folder of this machine")
+    with contextlib.chdir(tmp_path), refused, files.whole_folder(target):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_run_is_to_be_copied(store):
+    with pytest.raises(CheckpointError, match=r"gs://bucket/nothing: no such run; .* copy them"):
+        mms_jax.load(f"{BUCKET}/nothing")
 
 
 def test_corpora_in_a_bucket_are_to_be_copied(tone_config):

@@ -1,6 +1,7 @@
 """Figures of the machine, of its utilization, and of trackers, beside those of the task."""
 
-import importlib
+import importlib.machinery
+import importlib.util
 import sys
 import types
 
@@ -103,7 +104,9 @@ def test_figures_go_to_a_tracker_that_goes_on_with_the_run(tone_config, tmp_path
         begun.append(settings)
         return Run()
 
-    monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(init=init))
+    module = types.ModuleType(name)
+    module.__spec__, module.init = importlib.machinery.ModuleSpec(name, None), init
+    monkeypatch.setitem(sys.modules, name, module)
     tone_config.tracker, tone_config.total_steps, tone_config.log_every = name, 2, 1
     train(tone_config, str(tmp_path / "a"))
     tone_config.total_steps = 2
@@ -131,12 +134,10 @@ def test_trackers_that_are_missing_or_unknown_or_refuse_are_explained(tone_confi
     with pytest.raises(ConfigError, match=r"config.tracker='tensorboard'; choose trackio, wandb"):
         train(tone_config, str(tmp_path))
 
-    def missing(name):
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=r"needs pip install 'mms-jax\[wandb\]'"):
-        start_tracker(tracked("wandb"), tmp_path)
+    tone_config.tracker = "wandb"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"config.tracker='wandb' needs pip install 'mms-jax\[wandb\]'"):
+        train(tone_config, str(tmp_path))
     monkeypatch.undo()
 
     def refusing(**unused):

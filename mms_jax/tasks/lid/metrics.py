@@ -1,5 +1,6 @@
 """Evaluates identifiers on corpora; the figures as a table and a picture."""
 
+import io
 import pathlib
 from typing import Any
 
@@ -100,7 +101,9 @@ def write_result(result: Result, folder: pathlib.Path) -> None:
     axis.set_yticks(range(len(true)), true, fontsize=7)
     axis.set(xlabel="named", ylabel="spoken")
     figure.colorbar(image, ax=axis, label="% of recordings", shrink=0.6)
-    figure.savefig(folder / "confusion.png", dpi=110)
+    picture = io.BytesIO()  # the folder may be in a bucket
+    figure.savefig(picture, format="png", dpi=110)
+    (folder / "confusion.png").write_bytes(picture.getvalue())
 
 
 def confusion_shares(result: Result, true: list[str], named: list[str]) -> np.ndarray:
