@@ -93,8 +93,8 @@ def train_command(config, workdir):
 @pytest.mark.parametrize("times", [int(os.environ.get("MMS_JAX_KILLS", "10"))])
 def test_kill_minus_nine_and_resume_is_bit_identical(tone_config, tmp_path, times):
     """The real thing: a process killed at random moments, ten by default, and the same command again."""
-    tone_config.total_steps = 20 * times
-    tone_config.checkpoint.every = 7
+    tone_config.total_steps = 8 * times
+    tone_config.checkpoint.every = 5
 
     def command(workdir):
         return train_command(tone_config, tmp_path / workdir)
