@@ -107,9 +107,9 @@ def sandbox(tmp_path_factory, fixture_file):
         lines.append(f"{number}.flac\t{WORDS}"[:40] if number % 2 else f"{number}.flac\t{WORDS[40:70]}")
     lines[1] = f"0.flac\t{WORDS}"  # all letters
     (folder / "recordings" / "table.tsv").write_text("\n".join(lines) + "\n")
-    for name in ("interview", "chapter", "chapters/MAT_01", "chapters/MAT_02", "chapters/MAT_03"):
+    for name in ("interview", "chapter", "chapters/MAT_01", "chapters/MAT_02", "chapters/MAT_03", "chapters/MRK_01"):
         soundfile.write(folder / f"{name}.mp3", rng.normal(0, 0.1, 64_000), 16_000)
-    for name in ("chapter", "texts/MAT_01", "texts/MAT_02", "texts/MAT_03"):
+    for name in ("chapter", "texts/MAT_01", "texts/MAT_02", "texts/MAT_03", "texts/MRK_01"):
         (folder / f"{name}.txt").write_text("abba dada\nquick fox\n")
     (folder / "story.txt").write_text("abba dada. bad.\n")
     (folder / "lines.txt").write_text("abba\ndada\n")
@@ -183,7 +183,7 @@ def run_command(command):
             "--min_seconds=0",
             "--max_cer=99",
             "--max_recording_cer=99",
-            "--splits=train",
+            "--splits=book",
         ]
         return prepare.main([*arguments, *(loose if arguments[0] == "aligned_chapters" else [])])
     return run_job(module, arguments)
