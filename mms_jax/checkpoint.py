@@ -122,7 +122,10 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            self._checkpointer.close()
+            try:
+                self._checkpointer.close()
+            except Exception as error:  # as `wait` has said, which is not to be hidden
+                logging.warning("%s is not closed (%s)", self._directory, _first_line(error))
 
     def __enter__(self) -> Self:
         return self
@@ -140,14 +143,21 @@ class Checkpoints:
             logging.warning("moved the damaged checkpoint to %s; delete it when you have looked at it", aside)
         self._checkpointer.reload()
 
+    def _standing(self, step: int) -> str:
+        """Says which checkpoint before a step is there."""
+        try:
+            before = max((other for other in self.steps if other < step), default=None)
+        except Exception:  # of a bucket that cannot be reached
+            return "earlier checkpoints stand"
+        return f"the checkpoint of step {before} stands" if before is not None else "no checkpoint exists yet"
+
     @contextlib.contextmanager
     def _explained(self, step: int) -> Iterator[None]:
         """Turns a failed save into an error that names the last good checkpoint and the fix."""
         try:
             yield
         except Exception as error:
-            before = max((other for other in self.steps if other < step), default=None)
-            standing = f"the checkpoint of step {before} stands" if before is not None else "no checkpoint exists yet"
+            standing = self._standing(step)
             reason = "the disk is full" if _is_full_disk(error) else _first_line(error)
             remedy = "See to the bucket" if in_bucket(self._directory) else "Make room (or repair the folder)"
             raise CheckpointError(
@@ -302,8 +312,8 @@ def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 # Of gRPC and HTTP: the store is there, or will be, and the checkpoint may be whole.
-_UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "503",
-                "429", "Connection", "timed out")  # fmt: skip
+_UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "code: 503",
+                "code: 429", "Connection", "timed out")  # fmt: skip
 
 
 def _raise_if_unreachable(error: BaseException, place: Any) -> None:
