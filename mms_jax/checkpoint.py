@@ -312,8 +312,8 @@ def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 # Of gRPC and HTTP: the store is there, or will be, and the checkpoint may be whole.
-_UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "code: 503",
-                "code: 429", "Connection", "timed out")  # fmt: skip
+_UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED",
+                "code: 503", "code: 429", "Connection", "timed out")  # fmt: skip
 
 
 def _raise_if_unreachable(error: BaseException, place: Any) -> None:
