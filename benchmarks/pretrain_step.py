@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import functools
 import importlib.metadata
-import resource
 import statistics
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.turns import elsewhere
+from benchmarks.turns import elsewhere, peak_memory
 
 STEP, MEMORY = "step", "memory"
 Side = Callable[[str], float]
@@ -60,7 +59,7 @@ def make_ours(waveforms: np.ndarray) -> Side:
     def side(asked: str) -> float:
         nonlocal state
         if asked == MEMORY:
-            return _peak_memory()
+            return peak_memory()
         begun = time.perf_counter()
         with jax.set_mesh(mesh):
             state, metrics = step(state, batch)
@@ -89,7 +88,7 @@ def make_theirs(waveforms: np.ndarray) -> Side:
 
     def side(asked: str) -> float:
         if asked == MEMORY:
-            return _peak_memory()
+            return peak_memory()
         begun = time.perf_counter()
         shape = (len(waveforms), frames)
         mask = original._compute_mask_indices(shape, mask_prob=0.65, mask_length=10)
@@ -104,10 +103,6 @@ def make_theirs(waveforms: np.ndarray) -> Side:
         return time.perf_counter() - begun
 
     return side
-
-
-def _peak_memory() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def main() -> None:

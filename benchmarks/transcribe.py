@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import time
 
 import numpy as np
 import soundfile
+
+from benchmarks.turns import peak_memory
 
 LANGUAGES = [f"l{number:02d}" for number in range(16)]
 LETTERS = "abcdefghijklmnopqrstuvwxyz'"
@@ -113,7 +114,7 @@ def serve(jobs) -> None:
     for line in sys.stdin:
         what = line.strip()
         if what == "memory":
-            print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, flush=True)
+            print(peak_memory(), flush=True)
         elif what == "stop":
             print(0, flush=True)
             return

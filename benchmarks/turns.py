@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import resource
 import statistics
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -29,6 +30,11 @@ def in_turn(rounds: int, **makers: Callable[[], Call]) -> dict[str, float]:
                 _, *counted = [call() for _ in range(3)]
                 values[name] += counted
     return {name: statistics.median(found) for name, found in values.items()}
+
+
+def peak_memory() -> float:
+    """Of this process so far, in gigabytes (Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 @contextlib.contextmanager

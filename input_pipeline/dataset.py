@@ -11,6 +11,7 @@ from input_pipeline.corpora.storage import UNKNOWN_SPEAKER, Corpus, as_text, mat
 from input_pipeline.decode import Decoder
 from input_pipeline.plan import EvaluationPlan, Table, TrainingPlan, format_left_out, make_table, sampling_weights
 from mms_jax.errors import ConfigError, CorpusError
+from mms_jax.files import is_address
 from mms_jax.text.normalize import normalize
 from mms_jax.text.tokenizer import Tokenizer
 
@@ -51,7 +52,7 @@ def open_corpora(names: Sequence[str], data_dir: str) -> list[Corpus]:
     Raises:
       CorpusError: a name without split, a corpus that is not prepared, or a folder in a bucket.
     """
-    if "://" in data_dir:
+    if is_address(data_dir):
         raise CorpusError(
             f"config.input.data_dir={data_dir}: shards are read from files, at random places; copy them to each host "
             f"(gcloud storage rsync --recursive {data_dir} data), or mount the bucket (gcsfuse)"

@@ -11,7 +11,7 @@ from absl import logging
 
 from input_pipeline.corpora.storage import as_text
 from input_pipeline.plan import PlannedBatch, Table
-from mms_jax.audio.flac import decode_flac, seconds_of_flac
+from mms_jax.audio.flac import decode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, add_noise, normalize_waveform, resample
 from mms_jax.errors import AudioError, ConfigError
 from mms_jax.text.normalize import normalize
@@ -128,7 +128,7 @@ class Decoder:
         except Exception as error:  # A damaged shard can raise any error of its reader.
             raise AudioError(f"{name}: cannot be read ({error}); prepare the corpus again") from error
         name = f"{as_text(record['id'])} ({name})"
-        waveform = self._waveform(record["audio"], name, batch.samples, random)
+        waveform = self._waveform(record["audio"], name, float(self._table.seconds[item]), batch.samples, random)
         if self._tokenizer is not None:
             out["language"][row] = self._tokenizer.language_index(as_text(record["language"]))
         if self._speakers:
@@ -149,8 +149,10 @@ class Decoder:
         out["lengths"][row] = len(waveform)
         out["counted"][row] = True
 
-    def _waveform(self, audio: bytes, name: str, samples: int, random: np.random.Generator) -> np.ndarray:
-        waveform, rate = _decode(audio, name, samples / SAMPLE_RATE, random)
+    def _waveform(
+        self, audio: bytes, name: str, seconds: float, samples: int, random: np.random.Generator
+    ) -> np.ndarray:
+        waveform, rate = _decode(audio, name, seconds, samples / SAMPLE_RATE, random)
         waveform = resample(waveform, rate, SAMPLE_RATE)
         if not np.isfinite(waveform).all():
             raise AudioError(f"{name}: holds NaN or infinite samples; remove it from the corpus")
@@ -165,9 +167,11 @@ class Decoder:
         return waveform
 
 
-def _decode(audio: bytes, name: str, crop: float, random: np.random.Generator) -> tuple[np.ndarray, int]:
-    """A recording; of a long one, a crop of so many seconds."""
-    excess = seconds_of_flac(audio, name) - crop
+def _decode(
+    audio: bytes, name: str, seconds: float, crop: float, random: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """A recording of so many seconds; of a long one, a crop."""
+    excess = seconds - crop
     if excess <= (_LONG - 1.0) * crop:
         return decode_flac(audio, name)
     return decode_flac(audio, name, random.uniform(0.0, excess), crop)

@@ -318,14 +318,14 @@ _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSI
 
 def _raise_if_unreachable(error: BaseException, place: Any) -> None:
     """Raises CheckpointError where a bucket could not be read, which says nothing of the checkpoint."""
-    one: BaseException | None = error
-    while one is not None and in_bucket(place):
-        if isinstance(one, ConnectionError | TimeoutError) or any(sign in str(one) for sign in _UNREACHABLE):
-            raise CheckpointError(
-                f"{place} cannot be read now ({_first_line(error)}); see to network and permissions, and run the same "
-                "command again"
-            ) from error
-        one = one.__cause__ or one.__context__
+    if in_bucket(place) and any(
+        isinstance(one, ConnectionError | TimeoutError) or any(sign in str(one) for sign in _UNREACHABLE)
+        for one in _causes(error)
+    ):
+        raise CheckpointError(
+            f"{place} cannot be read now ({_first_line(error)}); see to network and permissions, and run the same command "
+            "again"
+        ) from error
 
 
 def _remove(folder: Any) -> None:
@@ -336,12 +336,18 @@ def _remove(folder: Any) -> None:
         logging.warning("%s cannot be removed (%s); delete it by hand", folder, _first_line(error))
 
 
-def _is_full_disk(error: BaseException | None) -> bool:
+def _is_full_disk(error: BaseException) -> bool:
+    return any(
+        getattr(one, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(one)
+        for one in _causes(error)
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that led to it."""
     while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
 
 
 def _first_line(error: BaseException) -> str:

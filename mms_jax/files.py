@@ -25,12 +25,17 @@ def open_path(path: str | os.PathLike) -> Any:
       ConfigError: it is in a bucket, and the library for it is missing; or it is an address of another kind.
     """
     if not in_bucket(path):
-        if "://" in os.fspath(path):
+        if is_address(path):
             raise ConfigError(f"{path}: of addresses, only {BUCKET}BUCKET/NAME is known; or name a folder")
         return pathlib.Path(path).expanduser()
     if importlib.util.find_spec("gcsfs") is None:
         raise ConfigError(f"{path}: buckets need pip install 'mms-jax[gcs]'")
     return epath.Path(path)
+
+
+def is_address(path: str | os.PathLike) -> bool:
+    """Whether a path is an address, SCHEME://NAME, also one that pathlib has shortened to SCHEME:/NAME."""
+    return "://" in os.fspath(path) or re.match(r"[a-z][a-z0-9]+:/", os.fspath(path)) is not None
 
 
 def in_bucket(path: str | os.PathLike) -> bool:
@@ -92,7 +97,7 @@ def read_text(path: pathlib.Path, error_class: type[MmsError]) -> str:
 
 def check_local(folder: pathlib.Path) -> None:
     """Raises ConversionError for an address, gs://BUCKET/NAME, where only a folder of this machine can be written."""
-    if re.match(r"[a-z][a-z0-9]+:/", str(folder)):
+    if is_address(folder):
         raise ConversionError(f"{folder}: name a folder of this machine, and copy it afterwards (gcloud storage cp)")
 
 

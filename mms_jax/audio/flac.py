@@ -25,14 +25,6 @@ def encode_flac(waveform: np.ndarray, rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def seconds_of_flac(data: bytes, name: str) -> float:
-    """The length of a recording, from its header. Raises AudioError: the bytes are no recording."""
-    try:
-        return soundfile.info(io.BytesIO(data)).duration
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _undecodable(name, error) from error
-
-
 def decode_flac(data: bytes, name: str, start: float = 0.0, seconds: float | None = None) -> tuple[np.ndarray, int]:
     """Decodes a FLAC (or any libsndfile) file held in memory, or a part, for which the rest is not decoded.
 
@@ -54,11 +46,7 @@ def decode_flac(data: bytes, name: str, start: float = 0.0, seconds: float | Non
                 file.seek(round(start * rate))
             waveform = file.read(-1 if seconds is None else round(seconds * rate), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise _undecodable(name, error) from error
+        raise AudioError(f"{name}: cannot be decoded ({error}); rebuild the corpus without it") from error
     if waveform.shape[0] == 0:
         raise AudioError(f"{name}: holds no samples; rebuild the corpus without it")
     return to_mono(waveform), rate
-
-
-def _undecodable(name: str, error: Exception) -> AudioError:
-    return AudioError(f"{name}: cannot be decoded ({error}); rebuild the corpus without it")

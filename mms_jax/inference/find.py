@@ -50,8 +50,7 @@ def find_model(
                 f"{model}: no such run; give the --workdir of one. Models of other kinds are read from files: copy them "
                 "here first (gcloud storage cp --recursive)"
             )
-        stored = load_model(path)
-        return select_languages(stored, languages) if languages is not None and not skip_unknown else stored
+        return _load_run(path, languages, skip_unknown)
     if export.is_folder(path):
         raise CheckpointError(
             f"{model} is an export, which can be run, but not converted, exported or trained on; "
@@ -77,6 +76,10 @@ def find_model(
         raise CheckpointError(
             f"{model}: no such folder; give a run's --workdir, a Hugging Face folder, or OWNER/NAME{hint}"
         )
+    return _load_run(path, languages, skip_unknown)
+
+
+def _load_run(path: os.PathLike, languages: Sequence[str] | None, skip_unknown: bool) -> StoredModel:
     stored = load_model(path)
     return select_languages(stored, languages) if languages is not None and not skip_unknown else stored
 

@@ -170,13 +170,13 @@ def test_of_a_chapter_only_the_crop_is_decoded():
     whole, _ = decode_flac(encode_flac(waveform, rate), "chapter")
     starts = []
     for seed in range(40):
-        crop, _ = decode._decode(encode_flac(waveform, rate), "chapter", 20.0, np.random.default_rng(seed))
+        crop, _ = decode._decode(encode_flac(waveform, rate), "chapter", 600.0, 20.0, np.random.default_rng(seed))
         start = round(np.random.default_rng(seed).uniform(0.0, 580.0) * rate)
         np.testing.assert_array_equal(crop, whole[start : start + 20 * rate])
         starts.append(start / rate)
     assert min(starts) < 60 and max(starts) > 520
     short = encode_flac(waveform[: 59 * rate], rate)
-    assert len(decode._decode(short, "verse", 20.0, np.random.default_rng(0))[0]) == 59 * rate
+    assert len(decode._decode(short, "verse", 59.0, 20.0, np.random.default_rng(0))[0]) == 59 * rate
 
 
 def test_speakers_are_numbered_as_the_voice_numbers_them(tone_data, tone_config):

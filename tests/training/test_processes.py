@@ -29,14 +29,20 @@ def start(command, count, logs):
     return found
 
 
+def running(config, folder, count):
+    """The command of a job, its processes, and the file that shows their progress, after some steps."""
+    command = train_command(config, folder / "job")
+    processes = start(command, count, folder)
+    metrics = folder / "job" / "metrics.jsonl"
+    for _ in range(12):
+        wait_for_progress(metrics, processes[0])
+    return command, processes, metrics
+
+
 @pytest.mark.slow
 def test_one_of_four_processes_dies(tone_config, tmp_path):
     tone_config.total_steps, tone_config.log_every, tone_config.checkpoint.every = 400, 1, 5
-    command = train_command(tone_config, tmp_path / "job")
-    processes = start(command, 4, tmp_path)
-    metrics = tmp_path / "job" / "metrics.jsonl"
-    for _ in range(12):
-        wait_for_progress(metrics, processes[0])
+    command, processes, metrics = running(tone_config, tmp_path, 4)
     processes[2].send_signal(signal.SIGKILL)
     killed = time.monotonic()
     ended = [process.wait(timeout=120) for process in processes]
@@ -63,11 +69,7 @@ def test_one_of_four_processes_dies(tone_config, tmp_path):
 def test_a_signal_to_one_process_stops_all_at_the_same_step(tone_config, tmp_path, number):
     """As when one host is preempted: a process that stopped alone would leave the other waiting for it."""
     tone_config.total_steps, tone_config.log_every, tone_config.checkpoint.every = 2000, 1, 1000
-    command = train_command(tone_config, tmp_path / "job")
-    processes = start(command, 2, tmp_path)
-    metrics = tmp_path / "job" / "metrics.jsonl"
-    for _ in range(5):
-        wait_for_progress(metrics, processes[0])
+    _, processes, _ = running(tone_config, tmp_path, 2)
     processes[1].send_signal(number)
     sent = time.monotonic()
     statuses = [process.wait(timeout=60) for process in processes]
