@@ -12,12 +12,9 @@ from mms_jax.inference.select import bank_rows
 from mms_jax.interop.huggingface import with_banks
 from mms_jax.models.description import ENCODER, RECOGNIZER, Description
 from mms_jax.models.functional import Params
-from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of
+from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of, identity_adapters
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.vocabulary import VocabularyBank, vocabulary_from_json
-
-# The axis of the inner width in the arrays (layers, languages, ...) of adapters.
-_WIDTH_AXES = {"down": 3, "down_bias": 2, "up": 2}
 
 
 def as_bank(stored: StoredModel, width: int) -> StoredModel:
@@ -25,7 +22,7 @@ def as_bank(stored: StoredModel, width: int) -> StoredModel:
 
     Args:
       stored: the recognizer.
-      width: of the adapters, where it has none: their weights are zero, so that it answers as before.
+      width: of the adapters, where it has none: they change nothing, so that it answers as before.
     """
     own_width = Wav2Vec2Config.from_json(stored.description["model"]).adapter_width
     stored = with_banks(stored)
@@ -34,29 +31,11 @@ def as_bank(stored: StoredModel, width: int) -> StoredModel:
     if not config.adapter_languages:  # a head for one language, or one that does not distinguish languages
         rest = {name: value for name, value in params.items() if name != "head"}
         params = rest | {HEADS: {name: np.asarray(value)[None] for name, value in params["head"].items()}}
-        params = _with_adapters(params, _identity(config, 1, width))
-        config = dataclasses.replace(config, adapter_languages=1, adapter_width=width)
-    elif not own_width:
-        params = _with_adapters(params, _widened(adapters_of(params), width - config.adapter_width))
-        config = dataclasses.replace(config, adapter_width=width)
+    if not own_width:
+        languages = config.adapter_languages or 1
+        params = _with_adapters(params, identity_adapters(config.layers, languages, config.hidden, width))
+        config = dataclasses.replace(config, adapter_languages=languages, adapter_width=width)
     return _replaced(stored, params, config, vocabulary_from_json(stored.description["vocabulary"]))
-
-
-def _identity(config: Wav2Vec2Config, languages: int, width: int) -> dict[str, np.ndarray]:
-    """Adapters that change nothing."""
-    lead, hidden = (config.layers, languages), config.hidden
-    shapes = {"scale": (hidden,), "bias": (hidden,), "down": (hidden, width), "down_bias": (width,),
-              "up": (width, hidden), "up_bias": (hidden,)}  # fmt: skip
-    zeros = {name: np.zeros((*lead, *shape), np.float32) for name, shape in shapes.items()}
-    return zeros | {"scale": np.ones((*lead, hidden), np.float32)}
-
-
-def _widened(adapters: dict[str, Any], more: int) -> dict[str, np.ndarray]:
-    found = {name: np.asarray(bank) for name, bank in adapters.items()}
-    for name, axis in _WIDTH_AXES.items():
-        padding = [(0, more if place == axis else 0) for place in range(found[name].ndim)]
-        found[name] = np.pad(found[name], padding)
-    return found
 
 
 def _with_adapters(params: Params, adapters: dict[str, np.ndarray]) -> Params:

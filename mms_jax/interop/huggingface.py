@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-import jax
 import numpy as np
 from flax import nnx
 
@@ -36,7 +35,7 @@ from mms_jax.interop.safetensors_files import read_safetensors, save_safetensors
 from mms_jax.interop.torch_files import read_torch
 from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, Description, origin_of
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.models.wav2vec2.banks import ADAPTERS, adapters_of
+from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of, identity_adapters
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.model import Wav2Vec2
@@ -462,8 +461,8 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
 def with_banks(stored: StoredModel) -> StoredModel:
     """A recognizer with one head for several languages as one with a head for each; other models stay as they are.
 
-    The head of a language holds the columns of its symbols. Where the model has no adapters, they have width 1 and weights
-    of zero: they change nothing.
+    The head of a language holds the columns of its symbols. Where the model has no adapters, they have width 1 and change
+    nothing.
     """
     if stored.description.get("kind", RECOGNIZER) != RECOGNIZER or "tables" in stored.description["vocabulary"]:
         return stored
@@ -473,21 +472,20 @@ def with_banks(stored: StoredModel) -> StoredModel:
         {name: tuple(shared.tokens[number] for number in own) for name, own in zip(shared.languages, columns)}
     )
     config = Wav2Vec2Config.from_json(stored.description["model"])
-    own_adapters = adapters_of(stored.params)
     width = config.adapter_width or 1
     config = dataclasses.replace(config, adapter_width=width, adapter_languages=len(columns), shared_head=False)
-    empty = jax.tree.map(
-        lambda shape: np.zeros(shape.shape, np.float32),
-        shapes_of(lambda rngs: Wav2Vec2ForCTC(config, len(bank), rngs=rngs)),
-    )
     kernel, bias = (np.asarray(stored.params["head"][name]) for name in ("kernel", "bias"))
+    heads = {
+        "kernel": np.zeros((len(columns), config.hidden, len(bank)), np.float32),
+        "bias": np.zeros((len(columns), len(bank)), np.float32),
+    }
     for language, own in enumerate(columns):
-        empty["heads"]["kernel"][language, :, : len(own)] = kernel[:, own]
-        empty["heads"]["bias"][language, : len(own)] = bias[own]
-    adapters = own_adapters or empty["backbone"]["encoder"]["layers"][ADAPTERS]
+        heads["kernel"][language, :, : len(own)] = kernel[:, own]
+        heads["bias"][language, : len(own)] = bias[own]
+    adapters = adapters_of(stored.params) or identity_adapters(config.layers, len(columns), config.hidden, width)
     backbone = stored.params["backbone"]
-    layers = {**backbone["encoder"]["layers"], "adapters": adapters}
-    params = {"backbone": {**backbone, "encoder": {**backbone["encoder"], "layers": layers}}, "heads": empty["heads"]}
+    layers = {**backbone["encoder"]["layers"], ADAPTERS: adapters}
+    params = {"backbone": {**backbone, "encoder": {**backbone["encoder"], "layers": layers}}, HEADS: heads}
     changes = {"model": config.to_json(), "vocabulary": bank.to_json()}
     return dataclasses.replace(stored, description=cast(Description, {**stored.description, **changes}), params=params)
 

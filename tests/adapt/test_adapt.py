@@ -5,9 +5,12 @@ import dataclasses
 import json
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+from flax import nnx
 
 import mms_jax
 from input_pipeline.corpora.audio_folder import Row
@@ -18,7 +21,11 @@ from mms_jax.checkpoint import load_model
 from mms_jax.cli import main
 from mms_jax.errors import CheckpointError, CorpusError, InputError, LanguageError
 from mms_jax.inference.find import find_model
+from mms_jax.interop import huggingface
+from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.banks import adapters_of
+from mms_jax.models.wav2vec2.config import Wav2Vec2Config
+from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC
 from mms_jax.text.vocabulary import vocabulary_from_json
 from mms_jax.train import train
 from tests.conftest import tone_experiment
@@ -103,8 +110,6 @@ def test_weights_of_others_do_not_move_by_one_bit(dense, adapted):
 
 
 def same_bits(one, other):
-    import jax
-
     leaves = [(np.asarray(a).view(np.uint32), np.asarray(b).view(np.uint32))
               for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)]  # fmt: skip
     return all(np.array_equal(a, b) for a, b in leaves)
@@ -318,6 +323,32 @@ def test_a_recognizer_with_banks_answers_as_before(fixture_file, name):
     for language in vocabulary_from_json(stored.description["vocabulary"]).languages:
         one, other = (mms_jax.load(model).logits([noise()], language=language)[0] for model in (stored, bank))
         np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def export(stored, folder):
+    huggingface.save_folder(stored, folder)
+    return huggingface.load_folder(folder)
+
+
+@pytest.mark.parametrize("make", [lambda stored, _: banks.as_bank(stored, 3), export], ids=["adapt", "export"])
+def test_adapters_given_to_a_recognizer_without_them_can_learn(dense, tmp_path, make):
+    """Adapters that change nothing have a gradient, and after the first update in every array."""
+    bank = make(find_model(dense), tmp_path / "model")
+    config = Wav2Vec2Config.from_json(bank.description["model"])
+    symbols = len(vocabulary_from_json(bank.description["vocabulary"]))
+    model = FunctionalModel.abstract(lambda key: Wav2Vec2ForCTC(config, symbols, rngs=nnx.Rngs(params=key)))
+    waveforms, lengths = jnp.asarray([noise()]), jnp.asarray([16_000])
+
+    @jax.jit
+    def slope(params):
+        logits, _ = model.bind(params)(waveforms, lengths, language=jnp.asarray([0]))
+        return jnp.sum(jax.nn.log_softmax(logits)[..., 0])
+
+    first = jax.grad(slope)(bank.params)
+    second = jax.grad(slope)(jax.tree.map(lambda value, step: value + 1e-3 * step, bank.params, first))
+    learning = {name: float(jnp.abs(value[:, 0]).max()) for name, value in adapters_of(first).items()}
+    assert {name for name, size in learning.items() if size} == {"up", "up_bias"}
+    assert all(bool(jnp.abs(value[:, 0]).max() > 0) for value in adapters_of(second).values())
 
 
 @pytest.mark.slow

@@ -4,10 +4,12 @@ A bank of 1,107 languages is larger than the backbone. A step therefore takes th
 (and out of the moments of the optimizer), works on these, and puts them back.
 """
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 
@@ -64,6 +66,24 @@ def put_rows(tree: Any, rows: Array, part: Any) -> Any:
 def adapters_of(params: Any) -> dict[str, Any]:
     """The banks of adapters by name, arrays (layers, languages, ...); empty for a model without adapters."""
     return params["backbone"]["encoder"]["layers"].get(ADAPTERS, {})
+
+
+def identity_adapters(layers: int, languages: int, hidden: int, width: int) -> dict[str, np.ndarray]:
+    """A bank of adapters that change nothing and can learn, with the initial weights of AdapterBank.
+
+    Only `up` is zero: were `down` or `scale` zero too, neither would ever have a gradient.
+
+    Args:
+      layers, languages, hidden, width: sizes of the bank.
+
+    Returns:
+      The arrays by name, float32 (layers, languages, ...).
+    """
+    lead = (layers, languages)
+    down = np.random.default_rng(0).normal(0, 1 / math.sqrt(hidden), (*lead, hidden, width))
+    zeros = {"bias": (hidden,), "down_bias": (width,), "up": (width, hidden), "up_bias": (hidden,)}
+    bank = {name: np.zeros((*lead, *shape), np.float32) for name, shape in zeros.items()}
+    return bank | {"scale": np.ones((*lead, hidden), np.float32), "down": down.astype(np.float32)}
 
 
 def for_rows(params: Any, language: Array) -> tuple[Any, Array]:
