@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from input_pipeline.corpora.storage import UNKNOWN_SPEAKER, Corpus, as_text, matching_corpora, open_corpus
 from input_pipeline.decode import Decoder
-from input_pipeline.plan import EvaluationPlan, Table, TrainingPlan, format_left_out, make_table, sampling_weights
+from input_pipeline.plan import EvaluationPlan, TrainingPlan, sampling_weights
+from input_pipeline.table import Table, format_left_out, make_table
 from mms_jax.errors import ConfigError, CorpusError
 from mms_jax.files import is_address
 from mms_jax.text.normalize import normalize
@@ -82,19 +83,19 @@ def corpus_speakers(corpora: Sequence[Corpus]) -> list[str]:
     Raises:
       CorpusError: two corpora have speakers without a name, who may be two people.
     """
-    unnamed = {corpus.name.partition(":")[0] for corpus in corpora if UNKNOWN_SPEAKER in corpus.index.speaker}
+    unnamed = {corpus.name.partition(":")[0] for corpus in corpora if UNKNOWN_SPEAKER in corpus.index.speakers}
     if len(unnamed) > 1:
         raise CorpusError(
             f"{' and '.join(sorted(unnamed))} do not name their speakers, who may be one person or two; prepare them from "
             "tables with a column speaker"
         )
-    return sorted({str(speaker) for corpus in corpora for speaker in np.unique(corpus.index.speaker)})
+    return sorted({speaker for corpus in corpora for speaker in corpus.index.speakers})
 
 
 def check_speakers(corpora: Sequence[Corpus], speakers: Sequence[str]) -> None:
     """Raises CorpusError where a corpus has a speaker whom a voice of several does not know."""
     for corpus in corpora if speakers else ():
-        if strangers := sorted(set(map(str, np.unique(corpus.index.speaker))) - set(speakers)):
+        if strangers := sorted(set(corpus.index.speakers) - set(speakers)):
             raise CorpusError(
                 f"{corpus.name} is read by {', '.join(strangers[:5])}, whom this voice does not know; its speakers are "
                 f"{', '.join(speakers)}"
@@ -144,9 +145,10 @@ def training_data(
 
 def warn_of_rare_languages(plan: TrainingPlan, updates: int) -> None:
     """Names the languages of which a run of so many updates hears next to nothing."""
-    languages, place = plan.table.languages
-    counts = dict(zip(languages.tolist(), np.bincount(place).tolist()))
-    if few := [language for language, count in counts.items() if count < FEWEST_UTTERANCES]:
+    table = plan.table
+    utterances = np.bincount(table.language, np.diff(table.firsts), len(table.languages)).astype(int)
+    counts = dict(zip(table.languages, utterances.tolist()))
+    if few := [language for language, count in counts.items() if 0 < count < FEWEST_UTTERANCES]:
         logging.warning(
             "%s: fewer than %d utterances; a language is not learned from them, whatever its share",
             ", ".join(f"{language} ({counts[language]})" for language in few), FEWEST_UTTERANCES,
@@ -212,7 +214,8 @@ def _decoder(
 
 def references(plan: EvaluationPlan, corpora: Sequence[Corpus], items: Sequence[int]) -> tuple[list[str], list[str]]:
     """The normalized transcripts and languages of some utterances of a plan."""
-    records = [corpora[plan.table.corpus[item]].source[int(plan.table.record[item])] for item in items]
+    found = plan.table.look_up(np.asarray(items, int))
+    records = [corpora[corpus].source[int(record)] for corpus, record in zip(found.corpus, found.record)]
     languages = [as_text(record["language"]) for record in records]
     return [normalize(as_text(record["text"]), language) for record, language in zip(records, languages)], languages
 
@@ -221,7 +224,6 @@ def language_hours(corpora: Sequence[Corpus]) -> dict[str, float]:
     """Hours of audio by language, over all corpora."""
     hours: dict[str, float] = {}
     for corpus in corpora:
-        for language in np.unique(corpus.index.language):
-            chosen = corpus.index.language == language
-            hours[str(language)] = hours.get(str(language), 0.0) + float(corpus.index.seconds[chosen].sum()) / 3600
+        for language, more in corpus.index.hours().items():
+            hours[language] = hours.get(language, 0.0) + more
     return hours

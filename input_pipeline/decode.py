@@ -10,7 +10,8 @@ import numpy as np
 from absl import logging
 
 from input_pipeline.corpora.storage import as_text
-from input_pipeline.plan import PlannedBatch, Table
+from input_pipeline.plan import PlannedBatch
+from input_pipeline.table import Table, Utterances
 from mms_jax.audio.flac import decode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE, add_noise, normalize_waveform, resample
 from mms_jax.errors import AudioError, ConfigError
@@ -109,6 +110,7 @@ class Decoder:
         if self._transcripts:
             out["labels"] = np.zeros((len(items), batch.labels), np.int32)
             out["label_lengths"] = np.zeros(len(items), np.int32)
+        utterances = self._table.look_up(np.maximum(items, 0))
         first = rows.start or 0
         for row, item in enumerate(items):
             if item < 0:
@@ -116,19 +118,22 @@ class Decoder:
             # By step and row, so that an utterance that occurs twice in a batch is cropped twice.
             random = np.random.default_rng((self._seed, batch.step, first + row))
             try:
-                self._fill(out, row, int(item), batch, random)
+                self._fill(out, row, utterances, batch, random)
             except AudioError as error:
                 logging.warning("skipped: %s", error)
         return out
 
-    def _fill(self, out: Batch, row: int, item: int, batch: PlannedBatch, random: np.random.Generator) -> None:
-        name = f"corpus {self._table.corpus[item]} record {self._table.record[item]}"
+    def _fill(
+        self, out: Batch, row: int, utterances: Utterances, batch: PlannedBatch, random: np.random.Generator
+    ) -> None:
+        corpus, number = int(utterances.corpus[row]), int(utterances.record[row])
+        name = f"corpus {corpus} record {number}"
         try:
-            record = self._sources[self._table.corpus[item]][int(self._table.record[item])]
+            record = self._sources[corpus][number]
         except Exception as error:  # A damaged shard can raise any error of its reader.
             raise AudioError(f"{name}: cannot be read ({error}); prepare the corpus again") from error
         name = f"{as_text(record['id'])} ({name})"
-        waveform = self._waveform(record["audio"], name, float(self._table.seconds[item]), batch.samples, random)
+        waveform = self._waveform(record["audio"], name, float(utterances.seconds[row]), batch.samples, random)
         if self._tokenizer is not None:
             out["language"][row] = self._tokenizer.language_index(as_text(record["language"]))
         if self._speakers:
@@ -141,7 +146,7 @@ class Decoder:
             labels = self._tokenizer.encode(text, as_text(record["language"]))
             if len(labels) > batch.labels:
                 raise AudioError(
-                    f"{name}: its transcript is longer than the index says; delete the corpus's index_*.npz"
+                    f"{name}: its transcript is longer than the index says; delete the corpus's folders index_*"
                 )
             out["labels"][row, : len(labels)] = labels
             out["label_lengths"][row] = len(labels)

@@ -128,7 +128,7 @@ def recognizer_error_rate(model: str) -> ErrorRate:
 def _print_summary(name: str, data_dir: str) -> None:
     for split, corpus in open_splits(name, data_dir).items():
         index = corpus.index
-        hours, languages = index.seconds.sum() / 3600, len(set(index.language))
+        hours, languages = sum(index.hours().values()), len(index.languages)
         print(f"{name}:{split:<12}{len(index):>7} utterances {hours:8.2f} hours  languages: {languages}")
 
 

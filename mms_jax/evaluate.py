@@ -26,7 +26,7 @@ from tqdm import tqdm
 from input_pipeline.dataset import evaluation_data, language_hours, open_corpora, references
 from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
-from input_pipeline.plan import format_left_out
+from input_pipeline.table import format_left_out
 from mms_jax import sharding
 from mms_jax.checkpoint import FOLDER, StoredModel, checkpoint_folder, is_best, load_model
 from mms_jax.config import current_config

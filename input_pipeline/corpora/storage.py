@@ -2,16 +2,17 @@
 
 A corpus is a dataset that `tfds.builder_from_directory` opens. Its utterances hold the fields of `utterance_features`.
 The plan of the input pipeline needs the durations and languages of all utterances without their audio; `open_corpus`
-keeps those in one small file beside the shards.
+keeps those in an index beside the shards.
 """
 
 import contextlib
 import csv
 import dataclasses
 import io
-import json
 import os
 import pathlib
+import shutil
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
+from input_pipeline.corpora.index import Index, open_index, save_index
 from mms_jax.audio.flac import encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.errors import CorpusError
@@ -113,35 +115,13 @@ class Rejections:
 
 
 @dataclasses.dataclass(frozen=True)
-class Index:
-    """Length, language and transcript length of the utterances of a split, in the order of the shards.
-
-    Attributes:
-      seconds: float32 (utterances,).
-      language: str (utterances,), ISO 639-3.
-      characters: int32 (utterances,), the length of the transcript.
-      speaker: str (utterances,).
-      alphabets: the characters of each language's transcripts.
-    """
-
-    seconds: np.ndarray
-    language: np.ndarray
-    characters: np.ndarray
-    alphabets: dict[str, str]
-    speaker: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.seconds)
-
-
-@dataclasses.dataclass(frozen=True)
 class Corpus:
     """One split of one corpus, open for reading.
 
     Attributes:
       name: as given, for messages.
       source: random access to records, `source[i]`; picklable, so that worker processes can hold it.
-      index: durations and languages of the same records.
+      index: durations, languages and speakers of the same records.
       synthetic: whether a program speaks in it.
     """
 
@@ -223,51 +203,44 @@ def open_splits(name: str, data_dir: str | os.PathLike) -> dict[str, Corpus]:
 
 
 def _load_index(source, directory: pathlib.Path, split: str) -> Index:
-    """Reads the index of a split, or makes it with one pass over the records."""
-    path = directory / f"index_{split}.npz"
-    if path.exists():
-        with np.load(path) as stored:
-            alphabets = json.loads(str(stored["alphabets"]))
-            # An index of an older version has no speakers.
-            speaker = stored["speaker"] if "speaker" in stored else np.zeros(0, np.str_)
-            index = Index(stored["seconds"], stored["language"], stored["characters"], alphabets, speaker)
-        if len(index) == len(source) == len(speaker):
+    """Opens the index of a split, or makes it with one pass over the records."""
+    folder = directory / f"index_{split}"
+    if folder.exists():
+        index = open_index(folder)
+        if len(index) == len(source):
             return index
-        if len(index) != len(source):
-            logging.warning("%s does not match its corpus; it is made again", path)
+        logging.warning("%s does not match its corpus; it is made again", folder)
+        shutil.rmtree(folder)
     index = _make_index(source, split)
-    _write_atomically(path, index)
-    return index
+    try:
+        save_index(index, folder)
+    except OSError as error:
+        logging.warning("the index %s could not be written (%s); it is made again at every start", folder, error)
+        return index
+    return open_index(folder)
 
 
 def _make_index(source, split: str) -> Index:
-    seconds, language, characters, speaker = [], [], [], []
+    # Compact arrays: a list of numbers takes ten times as much.
+    seconds, characters, language, speaker = array("f"), array("i"), array("i"), array("i")
+    languages: dict[str, int] = {}
+    speakers: dict[str, int] = {}
     alphabets: dict[str, set[str]] = {}
     for record in tqdm(source, desc=f"index {split}", unit="utt", leave=False, disable=len(source) < 10_000):
-        text = normalize(as_text(record["text"]), as_text(record["language"]))
+        name = as_text(record["language"])
+        text = normalize(as_text(record["text"]), name)
+        alphabets.setdefault(name, set()).update(text)
         seconds.append(record["seconds"])
-        language.append(as_text(record["language"]))
         characters.append(len(text))
-        speaker.append(as_text(record["speaker"]))
-        alphabets.setdefault(language[-1], set()).update(text)
-    return Index(
-        np.asarray(seconds, np.float32),
-        np.asarray(language, np.str_),
-        np.asarray(characters, np.int32),
+        language.append(languages.setdefault(name, len(languages)))
+        speaker.append(speakers.setdefault(as_text(record["speaker"]), len(speakers)))
+    return Index.from_records(
+        np.frombuffer(seconds, np.float32),
+        (list(languages), np.frombuffer(language, np.int32)),
+        np.frombuffer(characters, np.int32),
+        (list(speakers), np.frombuffer(speaker, np.int32)),
         {name: "".join(sorted(letters - {" "})) for name, letters in alphabets.items()},
-        np.asarray(speaker, np.str_),
     )
-
-
-def _write_atomically(path: pathlib.Path, index: Index) -> None:
-    """Processes of one job may all make the index: each writes its own file, and the last rename wins."""
-    temporary = path.with_suffix(f".{os.getpid()}.npz")
-    try:
-        fields = {field.name: getattr(index, field.name) for field in dataclasses.fields(index)}
-        np.savez(temporary, **(fields | {"alphabets": json.dumps(index.alphabets)}))
-        temporary.replace(path)
-    except OSError as error:
-        logging.warning("the index %s could not be written (%s); it is made again at every start", path, error)
 
 
 def as_text(value: str | bytes) -> str:

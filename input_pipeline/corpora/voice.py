@@ -115,7 +115,7 @@ class VoiceCorpus(tfds.core.GeneratorBasedBuilder):
         }
 
     def _generate_examples(self, split: str, corpus: Corpus, numbers: list[int]):
-        records = [corpus.source[number] for number in numbers]
+        records = [corpus.source[int(corpus.index.record[number])] for number in numbers]
         utterances = [clean(record, self._choice) for record in records]
         kept = [utterance for utterance in utterances if utterance is not None]
         steady = kept
@@ -133,16 +133,20 @@ class VoiceCorpus(tfds.core.GeneratorBasedBuilder):
 
 
 def readers(corpus: Corpus, language: str) -> dict[str, list[int]]:
-    """The positions of each reader's utterances with a transcript; one pass over the corpus."""
+    """The positions in the index of each reader's utterances with a transcript, in the order of the records."""
+    index = corpus.index
+    if language not in index.languages:
+        return {}
     found: dict[str, list[int]] = {}
-    for number in np.flatnonzero((corpus.index.language == language) & (corpus.index.characters > 0)).tolist():
-        found.setdefault(as_text(corpus.source[number]["speaker"]), []).append(number)
+    for number in sorted(index.positions(language), key=lambda number: int(index.record[number])):
+        if index.characters[number] > 0:
+            found.setdefault(index.speakers[index.speaker[number]], []).append(number)
     return found
 
 
 def choose_language(corpus: Corpus, choice: Choice) -> str:
     """The language of the voice. Raises CorpusError if it is not in the corpus, or if one of several must be chosen."""
-    languages = sorted(set(corpus.index.language.tolist()))
+    languages = corpus.index.languages
     if choice.language is None and len(languages) > 1:
         raise CorpusError(f"{corpus.name} is in {', '.join(languages)}; choose one with --language")
     language = choice.language or languages[0]
@@ -239,7 +243,7 @@ def hook(name: str) -> Callable[[np.ndarray], np.ndarray]:
 
 def _rate(corpus: Corpus, numbers: Sequence[int], error_rate: ErrorRate) -> float:
     """The error rate of a recognizer on some utterances of one reader."""
-    records = [corpus.source[number] for number in numbers]
+    records = [corpus.source[int(corpus.index.record[number])] for number in numbers]
     waveforms = [decode_flac(record["audio"], as_text(record["id"]))[0] for record in records]
     texts = [normalize(as_text(record["text"]), as_text(record["language"])) for record in records]
     return error_rate(waveforms, texts, as_text(records[0]["language"]))

@@ -78,7 +78,7 @@ def open_speech(source: str, language: str, folder: pathlib.Path, data_dir: str)
             f"--data {source}: no recordings for {' and '.join(missing)} in its column split; leave the column out for new "
             "splits, or fill it with train, validation, and test"
         )
-    _check_language(source, {name for corpus in splits.values() for name in corpus.index.language.tolist()}, language)
+    _check_language(source, {name for corpus in splits.values() for name in corpus.index.languages}, language)
     return Speech(name, data_dir, splits)
 
 

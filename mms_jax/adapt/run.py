@@ -205,7 +205,7 @@ def _write_for_transformers(
 
 def _describe_data(speech: data.Speech, stored: StoredModel, say: Say) -> None:
     for split, corpus in speech.splits.items():
-        minutes, speakers = corpus.index.seconds.sum() / 60, len(set(corpus.index.speaker))
+        minutes, speakers = corpus.index.seconds.sum() / 60, len(corpus.index.speakers)
         say(f"{split:<11}{len(corpus.index):>6} recordings, {minutes:7.1f} minutes, speakers: {speakers}")
     learned = data.count_symbols(speech.splits["train"])
     for line in data.describe_symbols(learned):

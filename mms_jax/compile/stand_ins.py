@@ -8,7 +8,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from input_pipeline.corpora.storage import Corpus, Index, make_utterance
+from input_pipeline.corpora.index import Index
+from input_pipeline.corpora.storage import Corpus, make_utterance
 from input_pipeline.dataset import training_data
 from mms_jax import sharding
 from mms_jax.audio.waveform import SAMPLE_RATE
@@ -20,23 +21,27 @@ _FIRST_LETTER = 0x4E00  # letters of any number: a block without cases or marks
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Records of one length; each is as good as any other."""
+    """Records of one length; each is as good as any other.
 
-    index: Index
+    Attributes:
+      languages: of the records, in turn.
+      text: of each record.
+      seconds: of each record.
+      count: of the records.
+    """
+
+    languages: tuple[str, ...]
+    text: str
+    seconds: float
+    count: int
 
     def __len__(self) -> int:
-        return len(self.index)
+        return self.count
 
     def __getitem__(self, place: Any) -> Mapping[str, Any]:
-        seconds, letters = float(self.index.seconds[place]), self.index.alphabets[str(self.index.language[place])]
-        noise = np.random.default_rng(place).normal(0, 0.1, int(seconds * SAMPLE_RATE)).astype(np.float32)
-        return make_utterance(
-            noise,
-            identity=str(place),
-            text=(letters * int(self.index.characters[place]))[: int(self.index.characters[place])],
-            language=str(self.index.language[place]),
-            speaker=str(self.index.speaker[place]),
-        )
+        noise = np.random.default_rng(place).normal(0, 0.1, int(self.seconds * SAMPLE_RATE)).astype(np.float32)
+        language = self.languages[place % len(self.languages)]
+        return make_utterance(noise, identity=str(place), text=self.text, language=language, speaker="one")
 
 
 def stand_in_corpus(config: ConfigDict, languages: int, symbols: int) -> Corpus:
@@ -49,17 +54,19 @@ def stand_in_corpus(config: ConfigDict, languages: int, symbols: int) -> Corpus:
     """
     seconds = float(config.bucket_seconds[-1])
     count = max(languages, config.batch_rows, int(config.batch_seconds / seconds), 1)
-    names = [_code(number) for number in range(languages)]
     letters = "".join(chr(_FIRST_LETTER + number) for number in range(symbols))
     limit = config.max_characters or round(CHARACTERS_PER_SECOND * seconds)
-    index = Index(
-        seconds=np.full(count, seconds, np.float32),
-        language=np.asarray([names[number % languages] for number in range(count)]),
-        characters=np.full(count, min(limit, round(CHARACTERS_PER_SECOND * seconds)), np.int32),
-        alphabets=dict.fromkeys(names, letters),
-        speaker=np.full(count, "one"),
+    characters = min(limit, round(CHARACTERS_PER_SECOND * seconds))
+    names = tuple(_code(number) for number in range(languages))
+    records = Noise(names, (letters * characters)[:characters], seconds, count)
+    index = Index.from_records(
+        np.full(count, seconds, np.float32),
+        (names, np.arange(count) % languages),
+        np.full(count, characters, np.int32),
+        (("one",), np.zeros(count, int)),
+        dict.fromkeys(names, letters),
     )
-    return Corpus("stand-in:train", Noise(index), index)  # type: ignore[arg-type]
+    return Corpus("stand-in:train", records, index)  # type: ignore[arg-type]
 
 
 def _code(number: int) -> str:

@@ -65,7 +65,7 @@ def test_parquet_files_become_a_corpus(tmp_path, voxpopuli, caplog):
     assert sorted(records) == ["test/0", "test/1"]
     assert records["test/0"]["text"].decode() == "vier fünf" and records["test/0"]["speaker"].decode() == "7"
     np.testing.assert_allclose(decode_flac(records["test/0"]["audio"], "x")[0], tone(16_000), atol=1e-3)
-    assert set(test.index.language) == {"deu"}
+    assert set(test.index.languages) == {"deu"}
     assert len(open_corpus("catalog/voxpopuli_deu", "train", tmp_path / "data").index) == 2
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_arrays_hold_what_the_corpus_says(opened):
     batch = decoder(plan.batch(0))
     assert batch["waveforms"].shape == (8, 24_000) and batch["waveforms"].dtype == np.float32
     for row, item in enumerate(batch["item"]):
-        record = corpora[0].source[int(plan.table.record[item])]
+        record = corpora[0].source[int(plan.table.look_up(item).record)]
         length = batch["lengths"][row]
         assert length == round(float(record["seconds"]) * 16_000)
         waveform = batch["waveforms"][row]
@@ -77,7 +78,7 @@ def test_damaged_records_are_skipped_named_and_counted(opened, caplog):
     decoder = Decoder(plan.table, [Damaged(corpora[0].source)], vocabulary, transcripts=True, seed=0, epsilon=1e-5)
     with caplog.at_level(logging.WARNING):
         batches = [decoder(plan.batch(step)) for step in range(plan.batches)]
-    records = np.concatenate([plan.table.record[batch["item"]] for batch in batches])
+    records = plan.table.look_up(np.concatenate([batch["item"] for batch in batches])).record
     counted = np.concatenate([batch["counted"] for batch in batches])
     lengths = np.concatenate([batch["lengths"] for batch in batches])
     np.testing.assert_array_equal(counted, ~np.isin(records, (3, 5)))
@@ -89,7 +90,7 @@ def test_long_recordings_are_cropped_at_random_places(opened, tone_config):
     corpora, *_ = opened
     tone_config.input.bucket_seconds = (0.4,)
     plan, decoder = training_data(tone_config.input, corpora, needs(), seed=0)
-    longest = int(np.argmax(plan.table.seconds))
+    longest = len(plan.table) - 1  # of the last language
     crops = []
     for step in range(40):
         batch = plan.batch(step)
@@ -139,15 +140,25 @@ def test_corpora_that_are_not_there(tone_data, tmp_path):
         open_corpora(("audio_folder/tones",), str(tone_data))
 
 
-def test_a_stale_index_is_made_anew(tone_data):
-    path = next((tone_data / "audio_folder/tones").glob("*/index_train.npz"), None)
-    if path is None:
-        open_corpus("audio_folder/tones", "train", tone_data)
-        path = next((tone_data / "audio_folder/tones").glob("*/index_train.npz"))
-    with np.load(path) as stored:
-        fields = dict(stored)
-    np.savez(path, **(fields | {"seconds": fields["seconds"][:3]}))
-    assert len(open_corpus("audio_folder/tones", "train", tone_data).index) == 48
+def test_a_stale_index_is_made_anew(tone_data, caplog):
+    folder = open_corpus("audio_folder/tones", "train", tone_data).index.folder
+    for column in folder.glob("*.npy"):
+        np.save(column, np.load(column)[:3])
+    with caplog.at_level(logging.WARNING):
+        assert len(open_corpus("audio_folder/tones", "train", tone_data).index) == 48
+    assert "does not match its corpus" in caplog.text
+
+
+def test_an_index_that_cannot_be_stored_is_used_from_memory(tone_data, monkeypatch, caplog):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    shutil.rmtree(open_corpus("audio_folder/tones", "train", tone_data).index.folder)
+    monkeypatch.setattr(np, "save", full)
+    with caplog.at_level(logging.WARNING):
+        index = open_corpus("audio_folder/tones", "train", tone_data).index
+    assert len(index) == 48 and index.folder is None and "No space left" in caplog.text
+    assert not list((tone_data / "audio_folder/tones").glob("*/.index_*"))
 
 
 def test_an_utterance_that_fills_a_batch_is_cropped_anew_in_each_row(tone_config, opened):
@@ -155,7 +166,7 @@ def test_an_utterance_that_fills_a_batch_is_cropped_anew_in_each_row(tone_config
     tone_config.input.bucket_seconds, tone_config.input.batch_seconds = (0.4,), 12.0
     plan, decoder = training_data(tone_config.input, corpora, needs(), seed=0)
     batch = plan.batch(0)
-    longest = int(np.argmax(plan.table.seconds))
+    longest = len(plan.table) - 1  # of the last language
     same = dataclasses.replace(batch, items=np.full(30, longest))
     rows = decoder(same)["waveforms"]
     assert len(np.unique(rows, axis=0)) == 30

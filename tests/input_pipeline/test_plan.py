@@ -7,18 +7,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from input_pipeline.corpora.storage import Index
-from input_pipeline.plan import EvaluationPlan, TrainingPlan, make_table, sampling_weights
+from input_pipeline.corpora.index import Index, open_index, save_index
+from input_pipeline.plan import EvaluationPlan, TrainingPlan, sampling_weights
+from input_pipeline.table import make_table
 from mms_jax.errors import CorpusError
 
 
 def make_index(counts, seed=0, shortest=1.0, longest=9.0):
     rng = np.random.default_rng(seed)
-    language = np.repeat(list(counts), list(counts.values()))
+    language = np.repeat(np.arange(len(counts)), list(counts.values()))
     seconds = rng.uniform(shortest, longest, len(language)).astype(np.float32)
-    return Index(
-        seconds, language, rng.integers(1, 60, len(language)).astype(np.int32), {}, np.full(len(language), "one")
-    )
+    return index_of(seconds, (list(counts), language), rng.integers(1, 60, len(language)))
+
+
+def index_of(seconds, language, characters):
+    return Index.from_records(seconds, language, characters, (["one"], np.zeros(len(seconds), int)), {})
+
+
+def everything(table):
+    return table.look_up(np.arange(len(table)))
+
+
+def languages_of(table, items):
+    return np.asarray(table.languages)[table.look_up(items).language]
 
 
 def table_of(*indexes, **changes):
@@ -47,7 +58,7 @@ def test_rows_fit_their_bucket_and_batches_their_seconds():
     plan = natural_plan(table, rows_multiple=2)
     for step in range(plan.batches):
         batch = plan.batch(step)
-        assert (table.seconds[batch.items] * 16_000 <= batch.samples + 1).all()
+        assert (table.look_up(batch.items).seconds * 16_000 <= batch.samples + 1).all()
         assert len(batch.items) % 2 == 0
         assert len(batch.items) * batch.samples <= 30 * 16_000
         assert batch.labels >= 8
@@ -60,7 +71,7 @@ def test_an_epoch_draws_every_utterance_about_once(seed, count):
     plan = natural_plan(table, seed=seed)
     drawn = np.bincount(np.concatenate([plan.batch(s).items for s in range(plan.batches)]), minlength=len(table))
     for bucket in range(3):
-        members = drawn[table.bucket == bucket]
+        members = drawn[table.members(bucket)]
         if len(members):
             # The batches of a bucket hold a few rows more or less than it has utterances. Weights differ by
             # nothing within a language, so counts differ by at most one.
@@ -72,9 +83,10 @@ def heard_hours(table, plan, epochs=1):
     heard = {}
     for step in range(epochs * plan.batches):
         batch = plan.batch(step)
-        for item in batch.items:
-            group = (int(table.corpus[item]), str(table.language[item]))
-            heard[group] = heard.get(group, 0.0) + min(table.seconds[item], batch.samples / 16_000)
+        found = table.look_up(batch.items)
+        for corpus, language, seconds in zip(found.corpus, found.language, found.seconds):
+            group = (int(corpus), table.languages[language])
+            heard[group] = heard.get(group, 0.0) + min(seconds, batch.samples / 16_000)
     return heard
 
 
@@ -92,7 +104,8 @@ def test_hours_heard_follow_the_tempered_shares(seed, beta_corpus, beta_language
     weights = sampling_weights(table, beta_corpus=beta_corpus, beta_language=beta_language)
     plan = TrainingPlan(table, weights, batch_seconds=60.0, rows_multiple=multiple, seed=seed)
     heard = heard_hours(table, plan)
-    hours = {group: table.seconds[(table.corpus == group[0]) & (table.language == group[1])].sum() for group in heard}
+    hours = {(number, name): hours
+             for number, index in enumerate((chapters, verses)) for name, hours in index.hours().items()}  # fmt: skip
     corpora = {number: sum(hours[group] for group in hours if group[0] == number) for number in (0, 1)}
 
     def tempered(values, beta):
@@ -108,8 +121,7 @@ def test_hours_heard_follow_the_tempered_shares(seed, beta_corpus, beta_language
 
 def test_one_long_clip_among_short_ones_fills_no_batch_alone():
     short = make_index({"eng": 3000}, longest=3.0)
-    index = Index(np.append(short.seconds, np.float32(18.0)), np.append(short.language, "eng"),
-                  np.append(short.characters, np.int32(100)), {}, np.append(short.speaker, "one"))  # fmt: skip
+    index = index_of(np.append(short.seconds, 18.0), (["eng"], np.zeros(3001, int)), np.append(short.characters, 100))
     table = table_of(index, buckets=(3.0, 6.0, 20.0))
     plan = natural_plan(table, batch_seconds=1200.0)
     long_batches = [b for b in map(plan.batch, range(plan.batches)) if b.samples == 20 * 16_000]
@@ -135,7 +147,7 @@ def test_one_recording_and_extreme_imbalance():
     plan = TrainingPlan(table, weights, batch_seconds=30.0, rows_multiple=1, seed=0)
     items = np.concatenate([plan.batch(step).items for step in range(plan.batches)])
     share = 1 / (1 + 100_000**0.5)
-    assert np.mean(table.language[items] == "eng") == pytest.approx(share, rel=0.02)
+    assert np.mean(languages_of(table, items) == "eng") == pytest.approx(share, rel=0.02)
     rows = plan.rows_by_language(1000)
     assert rows["eng"] == pytest.approx(share * len(items) / plan.batches * 1000, rel=0.02)
     assert sum(rows.values()) == pytest.approx(len(items) / plan.batches * 1000)
@@ -146,12 +158,12 @@ def test_temperature_raises_rare_languages_and_small_corpora():
     table = table_of(big, small)
 
     def shares(**betas):
-        weights = sampling_weights(table, **betas) * table.seconds
+        weights = sampling_weights(table, **betas) * table.seconds / table.crops
         weights /= weights.sum()
-        return {name: weights[table.language == name].sum() for name in ("eng", "swh", "yor")}
+        return dict(zip(table.languages, np.bincount(table.language, weights)))
 
     natural = shares(beta_corpus=1.0, beta_language=1.0)
-    assert natural["eng"] == pytest.approx(table.seconds[table.language == "eng"].sum() / table.seconds.sum())
+    assert natural["eng"] == pytest.approx(table.seconds[table.language == 0].sum() / table.seconds.sum())
     flat = shares(beta_corpus=0.0, beta_language=0.0)
     assert flat == pytest.approx({"eng": 0.25, "swh": 0.25, "yor": 0.5})
     half = shares(beta_corpus=0.5, beta_language=0.5)
@@ -164,20 +176,65 @@ def test_sampled_shares_are_the_wanted_ones():
     weights = sampling_weights(table, beta_corpus=0.5, beta_language=0.5)
     plan = TrainingPlan(table, weights, batch_seconds=30.0, rows_multiple=1, seed=0)
     items = np.concatenate([plan.batch(step).items for step in range(3 * plan.batches)])
-    expected = weights[table.language == "swh"].sum()
-    assert np.mean(table.language[items] == "swh") == pytest.approx(expected, abs=0.02)
+    expected = weights[table.language == 1].sum()
+    assert np.mean(languages_of(table, items) == "swh") == pytest.approx(expected, abs=0.02)
 
 
 def test_unusable_utterances_are_dropped_or_cropped():
     index = make_index({"eng": 50}, longest=20.0)
     index.characters[:10] = 0
     strict, cropping = table_of(index), table_of(index, crop=True, need_text=False)
-    assert strict.seconds.max() <= 10.0 and len(strict) + sum(strict.left_out.values()) == 50
+    assert everything(strict).seconds.max() <= 10.0 and len(strict) + sum(strict.left_out.values()) == 50
     assert len(cropping) == 50 and cropping.bucket.max() == 2
     with pytest.raises(CorpusError, match="none of 50 utterances"):
         table_of(index, min_seconds=30.0)
     with pytest.raises(CorpusError, match="ascending"):
         table_of(index, buckets=(3.0, 2.0))
+
+
+def test_an_index_is_sorted_stored_and_mapped(tmp_path):
+    rng = np.random.default_rng(0)
+    seconds, language, voice = rng.uniform(1, 9, 500), rng.integers(0, 3, 500), rng.integers(0, 2, 500)
+    names, speakers = ["swh", "eng", "yor"], ["one", "other"]
+    index = Index.from_records(seconds, (names, language), np.arange(500), (speakers, voice), {"eng": "ab"})
+    save_index(index, tmp_path / "index_train")
+    save_index(index, tmp_path / "index_train")  # by another process
+    for found in (index, open_index(tmp_path / "index_train")):
+        assert found.languages == ("eng", "swh", "yor") and found.alphabets == {"eng": "ab"}
+        np.testing.assert_array_equal(found.seconds, seconds[found.record].astype(np.float32))
+        np.testing.assert_array_equal(found.characters, found.record)
+        assert [found.speakers[number] for number in found.speaker] == [
+            speakers[number] for number in voice[found.record]
+        ]
+        for name in found.languages:
+            own = found.positions(name)
+            assert {names[number] for number in language[found.record[own]]} == {name}
+            assert (np.diff(found.seconds[own]) >= 0).all()
+    assert sorted(index.record) == list(range(500))
+    assert index.hours()["yor"] == pytest.approx(seconds[language == 2].sum() / 3600)
+    assert [path.name for path in tmp_path.iterdir()] == ["index_train"]
+
+
+def test_a_plan_that_is_sent_to_a_worker_is_small(tmp_path):
+    """The worker maps the index itself."""
+    save_index(make_index({"eng": 50_000, "swh": 20_000}, longest=30.0), tmp_path / "index_train")
+    table = table_of(open_index(tmp_path / "index_train"), crop=True, need_text=False)
+    plan = natural_plan(table)
+    last = plan.batch(10**9)
+    sent = pickle.dumps(plan)
+    assert len(sent) < 20_000
+    np.testing.assert_array_equal(pickle.loads(sent).batch(10**9).items, last.items)
+
+
+def test_cropped_utterances_are_drawn_in_proportion_to_their_length():
+    rng = np.random.default_rng(1)
+    seconds = np.concatenate([rng.uniform(12.0, 15.0, 3000), rng.uniform(100.0, 200.0, 400), [4000.0]])
+    index = index_of(seconds, (["eng"], np.zeros(len(seconds), int)), np.ones(len(seconds)))
+    table = table_of(index, crop=True, need_text=False)
+    plan = natural_plan(table, batch_seconds=100.0)
+    drawn = np.bincount(np.concatenate([plan.batch(step).items for step in range(plan.batches)]), minlength=len(table))
+    expected = everything(table).seconds / table.seconds.sum() * drawn.sum()
+    assert np.abs(drawn - expected).max() <= 1.0 + 1e-6
 
 
 def test_evaluation_takes_every_utterance_once():
