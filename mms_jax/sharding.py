@@ -102,9 +102,11 @@ def make_mesh(
         )
     kinds = (AxisType.Explicit if explicit else AxisType.Auto,) * 3
     slices = len({getattr(device, "slice_index", 0) for device in devices})
-    if slices == 1:
-        return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=kinds, devices=devices)
-    return Mesh(arrange_slices(sizes, slices, devices), MESH_AXES, axis_types=kinds)
+    if slices > 1:
+        arranged = arrange_slices(sizes, slices, devices)
+    else:  # an axis may be a part of one of a torus, where `jax.make_mesh` refuses
+        arranged = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(arranged, MESH_AXES, axis_types=kinds)
 
 
 def arrange_slices(sizes: Sequence[int], slices: int, devices: Sequence[Any]) -> np.ndarray:

@@ -32,6 +32,7 @@ TRIED = 12  # languages of which the best reader of the new one is sought
 TRIED_UTTERANCES = 30
 UNREADABLE = 0.9  # a CER above which a language is no good start
 SMALL = 50e6  # parameters of a model whose extractor learns too: it has more to learn than to keep
+_RATE, _SMALL_ADAPTER_RATE = 1e-3, 1e-2
 
 Say = Callable[[str], None]
 
@@ -51,7 +52,9 @@ class Settings:
       keep: languages of the model that the result keeps; None for all, of a repository for those it may start from.
       replace: whether the language may be one that the model has.
       width: of the adapters, where the model has none.
-      updates, learning_rate, batch_seconds, dtype, seed: of the run.
+      learning_rate: of the run; None for Hugging Face's for MMS, 1e-3, and ten times that for the adapter and head of a
+        small model, of which so few numbers learn.
+      updates, batch_seconds, dtype, seed: of the run.
     """
 
     model: str
@@ -64,7 +67,7 @@ class Settings:
     replace: bool = False
     width: int = 16
     updates: int = 2000
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     batch_seconds: float = 48.0
     dtype: str = "float32"
     seed: int = 0
@@ -139,7 +142,7 @@ def adapt(settings: Settings, folder: pathlib.Path, say: Say = print) -> dict[st
 def _check_settings(settings: Settings) -> None:
     check_code(settings.language)
     for name in ("width", "updates", "learning_rate", "batch_seconds"):
-        if not getattr(settings, name) > 0:
+        if getattr(settings, name) is not None and not getattr(settings, name) > 0:
             raise InputError(f"--{name.replace('_', '-')} {getattr(settings, name)}: give a number above 0")
     if settings.train == ALL and settings.keep is not None:
         raise InputError("--keep: with --train all, the result reads the new language alone; leave one of them out")
@@ -267,9 +270,11 @@ def run_config(
     config.input.beta_corpus = config.input.beta_language = 1.0
     config.masking.time_minimum = 0
     config.masking.time_probability = 0.0
+    small = _size(stored) < SMALL
     if trained_part == ALL:
-        _train_all(config, _size(stored) < SMALL)
-    config.optimizer.learning_rate = settings.learning_rate
+        _train_all(config, small)
+    usual = _SMALL_ADAPTER_RATE if small and trained_part == ADAPTER else _RATE
+    config.optimizer.learning_rate = usual if settings.learning_rate is None else settings.learning_rate
     config.optimizer.clip_norm = 1.0
     config.log_every = max(1, min(50, settings.updates // 10))
     config.eval_every = config.checkpoint.every = max(1, settings.updates // 20)

@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replace", action="store_true", help="trains a language anew that the model has")
     parser.add_argument("--width", type=int, default=_DEFAULTS.width, help="of new adapters (default: 16, as in MMS)")
     parser.add_argument("--updates", type=int, default=_DEFAULTS.updates, help="default: 2000, as in MMS")
-    parser.add_argument("--learning-rate", type=float, default=_DEFAULTS.learning_rate, help="default: 0.001")
+    parser.add_argument(
+        "--learning-rate",
+        type=float,
+        default=_DEFAULTS.learning_rate,
+        help="default: 0.001; 0.01 for an adapter of a small model",
+    )
     parser.add_argument("--batch-seconds", type=float, default=_DEFAULTS.batch_seconds, help="of audio (default: 48)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=_DEFAULTS.dtype,
                         help="of computation and of the weights that stand still (default: float32)")  # fmt: skip

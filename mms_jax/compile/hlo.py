@@ -12,8 +12,8 @@ from mms_jax.hardware.flops import pairs_along
 
 _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "token": 0}
 LANES = 128  # rows and columns of a TPU's matrix unit (256 on v6e)
-# Kernels of `jax.experimental.pallas.ops.tpu.flash_attention`, and how often each multiplies frames by frames.
-_KERNELS = {"flash_attention": 2, "flash_mha_bwd_dq": 3, "flash_mha_bwd_dkv": 4}
+# Kernels of `jax.experimental.pallas.ops.tpu.splash_attention`, and how often each multiplies frames by frames.
+_KERNELS = {"splash_mha_fwd": 2, "splash_mha_dkv": 5}
 _STARTING, _ENDING = "async-collective-start", "async-collective-done"
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 # Instructions that move no data.
@@ -314,7 +314,8 @@ def _flops(instruction: Instruction, computation: Computation) -> tuple[float, f
         return (_dot_flops if instruction.opcode == "dot" else _convolution_flops)(instruction, left, right)
     for name, products in _KERNELS.items():
         if "tpu_custom_call" in instruction.text and instruction.name.startswith(name):
-            q, k = (computation[operand].arrays[0].shape for operand in instruction.operands[:2])
+            shapes = (computation[operand].arrays[0].shape for operand in instruction.operands)
+            q, k, *_ = (shape for shape in shapes if len(shape) == 4)  # the others describe the mask
             flops = 2.0 * products * math.prod(q) * k[-2]
             return flops, flops * _full(q[-1]) / q[-1]
     return 0.0, 0.0

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.experimental import pallas
+from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
 
 from mms_jax import sharding
 from mms_jax.models.functional import FunctionalModel
@@ -21,7 +21,8 @@ from tests.conftest import ALL_DEVICES, MINIATURE
 def on_tpu(monkeypatch):
     """Programs are traced as for TPUs, and their kernels interpreted."""
     monkeypatch.setattr(sharding, "platform", lambda: "tpu")
-    monkeypatch.setattr(pallas, "pallas_call", functools.partial(pallas.pallas_call, interpret=True))
+    made = functools.partial(splash_attention_kernel.make_splash_mha_single_device, interpret=True)
+    monkeypatch.setattr(splash_attention_kernel, "make_splash_mha_single_device", made)
 
 
 def attention_case(frames, width, heads=4, rows=2):

@@ -16,7 +16,9 @@ from mms_jax.models.layers import dropout
 
 Array = jax.Array
 
+SAVED = "attention"  # name of the results that recomputation of all but matrix products keeps
 _BLOCKS = (512, 384, 256, 128)  # frames that the kernel takes at a time, largest first
+_MOST_KEYS = 2048  # that it holds at a time
 _LANES = 128
 
 
@@ -54,28 +56,35 @@ def _written(q: Array, k: Array, v: Array, mask: Array, rate: float = 0.0, key: 
 
 
 def _on_tpu(q: Array, k: Array, v: Array, mask: Array) -> Array:
-    """JAX's flash attention for TPUs (Dao et al. 2022) on each device's rows and heads."""
+    """JAX's splash attention for TPUs on each device's rows and heads.
+
+    It is flash attention (Dao et al. 2022) with one kernel for all gradients, which computes the weights once more, not
+    twice.
+    """
     frames = q.shape[2]
     padding = -frames % _LANES
     q, k, v = (jnp.pad(part, ((0, 0), (0, 0), (0, padding), (0, 0))) for part in (q, k, v))
     segments = jnp.pad(mask, ((0, 0), (0, padding))).astype(jnp.int32)
-    y = sharding.rows_and_heads_apart(_flash, heads=q.shape[1])(q, k, v, segments)
+    y = sharding.rows_and_heads_apart(_splash, heads=q.shape[1])(q / math.sqrt(q.shape[-1]), k, v, segments)
     return y[:, :, :frames]
 
 
-def _flash(q: Array, k: Array, v: Array, segments: Array) -> Array:
-    from jax.experimental.pallas.ops.tpu import flash_attention as kernel
+def _splash(q: Array, k: Array, v: Array, segments: Array) -> Array:
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
+    from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-    block = next(size for size in _BLOCKS if q.shape[2] % size == 0)
-    sizes = kernel.BlockSizes(
-        block_b=1, block_q=block, block_k_major=block, block_k=block, block_q_major_dkv=block, block_k_major_dkv=block,
-        block_k_dkv=block, block_q_dkv=block, block_q_dq=block,
-        # The gradient of the queries repeats its sums, in memory, over as many lanes as this.
-        block_k_major_dq=_LANES, block_k_dq=_LANES,
+    heads, frames = q.shape[1:3]
+    block = next(size for size in _BLOCKS if frames % size == 0)
+    # The gradient of the queries is a sum, in memory, over blocks of keys.
+    keys = frames if frames <= _MOST_KEYS else block
+    sizes = kernels.BlockSizes(
+        block_q=block, block_kv=keys, block_kv_compute=block, block_q_dkv=block, block_kv_dkv=keys,
+        block_kv_dkv_compute=block, use_fused_bwd_kernel=True,
     )  # fmt: skip
+    everything = masks.MultiHeadMask([masks.FullMask((frames, frames))] * heads)
+    attention = kernels.make_splash_mha_single_device(everything, block_sizes=sizes, residual_checkpoint_name=SAVED)
     # Padded frames attend to padded frames: no softmax is over nothing.
-    ids = kernel.SegmentIds(segments, segments)
-    return kernel.flash_attention(q, k, v, segment_ids=ids, sm_scale=1.0 / math.sqrt(q.shape[-1]), block_sizes=sizes)
+    return jax.vmap(lambda *row: attention(*row[:3], segment_ids=kernels.SegmentIds(row[3], row[3])))(q, k, v, segments)
 
 
 def _on_gpu(q: Array, k: Array, v: Array, mask: Array) -> Array:

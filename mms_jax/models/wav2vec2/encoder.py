@@ -5,8 +5,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mms_jax.models.layers import dropout, gelu, layer_norm, linear, split_key
+from mms_jax.models.wav2vec2 import attention
 from mms_jax.models.wav2vec2.adapters import AdapterBank
-from mms_jax.models.wav2vec2.attention import attend
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.positions import PositionalConvolution
 
@@ -40,11 +40,11 @@ class SelfAttention(nnx.Module):
         if self.heads_at_a_time and not dropping:  # chunks are for inference
             parts = tuple(jnp.moveaxis(part, 1, 0)[:, :, None] for part in (q, k, v))
             y = jax.lax.map(
-                lambda part: attend(part[0], part[1], part[2], mask), parts, batch_size=self.heads_at_a_time
+                lambda part: attention.attend(part[0], part[1], part[2], mask), parts, batch_size=self.heads_at_a_time
             )
             y = jnp.moveaxis(y[:, :, 0], 0, 1)
         else:
-            y = attend(q, k, v, mask, self.dropout, key if dropping else None)
+            y = attention.attend(q, k, v, mask, self.dropout, key if dropping else None)
         return self.out(y.transpose(0, 2, 1, 3).reshape(batch, frames, hidden))
 
 
@@ -144,5 +144,10 @@ def _rematerialized(body, remat: str):
     if remat == "full":
         return jax.checkpoint(body, prevent_cse=False)
     if remat == "dots":
-        return jax.checkpoint(body, prevent_cse=False, policy=jax.checkpoint_policies.dots_with_no_batch_dims_saveable)
+        policies = jax.checkpoint_policies
+        # A kernel is no matrix product, but is made of them.
+        kept = policies.save_from_both_policies(
+            policies.dots_with_no_batch_dims_saveable, policies.save_only_these_names(attention.SAVED)
+        )
+        return jax.checkpoint(body, prevent_cse=False, policy=kept)
     return body
