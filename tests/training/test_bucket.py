@@ -152,7 +152,7 @@ def test_a_killed_run_continues_and_a_store_that_refuses_for_a_while_costs_a_sav
     process = start()
     wait_for(20, process)
     store.stop()
-    time.sleep(20)
+    time.sleep(float(os.environ.get("MMS_JAX_OUTAGE", "20")))
     store.start()
     if process.wait(timeout=300):  # it gave up while it saved, and says how to go on
         assert "run the same command again" in log.read_text(), log.read_text()[-3000:]
