@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.total_steps = 50_000
     config.compute_dtype = "bfloat16"
     config.model.geometry = "1b"
-    config.model.remat = "full"
+    config.model.remat = "dots"
     config.mesh.fsdp = 8
     config.input.bucket_seconds = (5.0, 10.0, 15.0, 20.0)
     config.input.batch_seconds = 2880.0

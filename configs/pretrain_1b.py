@@ -15,7 +15,6 @@ def get_config() -> ConfigDict:
     """The experiment."""
     config = config_beside(__file__, "pretrain_300m")
     config.model.geometry = "1b"
-    config.model.remat = "full"
     config.model.input_dropout = 0.1  # as Omnilingual ASR's 1B encoder
     config.input.batch_seconds = 12_600.0
     config.input.rows_multiple = 64
