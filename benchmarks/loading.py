@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from mms_jax.checkpoint import StoredModel
-from mms_jax.interop.huggingface import save_folder
+from mms_jax.interop.huggingface_export import save_folder
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.config import geometry
 from mms_jax.models.wav2vec2.model import Wav2Vec2

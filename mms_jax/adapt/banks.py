@@ -9,7 +9,7 @@ import numpy as np
 from mms_jax.checkpoint import StoredModel
 from mms_jax.errors import CheckpointError, LanguageError
 from mms_jax.inference.select import bank_rows
-from mms_jax.interop.huggingface import with_banks
+from mms_jax.interop.huggingface_export import with_banks
 from mms_jax.models.description import ENCODER, RECOGNIZER, Description
 from mms_jax.models.functional import Params
 from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of, identity_adapters

@@ -20,7 +20,7 @@ from mms_jax.config import default_config
 from mms_jax.errors import InputError
 from mms_jax.files import check_local, read_json, whole_folder, write_json
 from mms_jax.inference.load import load
-from mms_jax.interop import huggingface
+from mms_jax.interop import huggingface_export
 from mms_jax.models.description import ENCODER
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.languages import check_code
@@ -199,11 +199,11 @@ def _write_for_transformers(
 ) -> None:
     """The files of the language; the whole model where no other has its backbone."""
     if trained_part == ADAPTER:
-        huggingface.save_language(whole, language, folder, symbols)
+        huggingface_export.save_language(whole, language, folder, symbols)
         return
     shutil.rmtree(folder, ignore_errors=True)
     with whole_folder(folder) as empty:
-        huggingface.save_folder(whole, empty)
+        huggingface_export.save_folder(whole, empty)
 
 
 def _describe_data(speech: data.Speech, stored: StoredModel, say: Say) -> None:

@@ -8,7 +8,7 @@ from mms_jax.cli.common import MODEL_HELP, split_languages
 from mms_jax.files import whole_folder
 from mms_jax.inference.find import find_model
 from mms_jax.inference.select import check_languages
-from mms_jax.interop import huggingface, vits
+from mms_jax.interop import huggingface_export, vits
 from mms_jax.models.description import VOICE
 
 
@@ -31,6 +31,6 @@ def run(arguments: argparse.Namespace) -> int:
         elif stored.description["kind"] == VOICE:
             vits.save_folder(stored, folder)
         else:
-            huggingface.save_folder(stored, folder)
+            huggingface_export.save_folder(stored, folder)
     print(arguments.target)
     return 0

@@ -1,170 +1,48 @@
-"""Reads and writes Hugging Face's wav2vec 2.0 folders: configuration, vocabularies and tensors.
+"""Reads Hugging Face's wav2vec 2.0 folders: configuration, vocabularies and tensors.
 
 A folder holds config.json, model.safetensors (or pytorch_model.bin, or shards of either with an index), and for
 recognizers vocab.json and adapter.{language}.safetensors.
 """
 
 import dataclasses
-import json
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-import numpy as np
 from flax import nnx
 
 from mms_jax.checkpoint import StoredModel
 from mms_jax.errors import ConversionError
 from mms_jax.files import read_json
-from mms_jax.interop.keys import (
-    REVERSED,
-    SAME,
-    TAPS,
-    TRANSPOSED,
-    Entry,
-    Fields,
-    Layout,
-    Place,
-    Tensor,
-    convolution,
-    fill,
-    spread,
+from mms_jax.interop.huggingface_keys import (
+    DOWN,
+    ENGLISH,
+    EPSILON,
+    backbone_entries,
+    ctc_entries,
+    identification_entries,
+    language_entries,
+    model_config,
+    pretraining_entries,
 )
-from mms_jax.interop.safetensors_files import read_safetensors, save_safetensors
+from mms_jax.interop.keys import (
+    Fields,
+    Tensor,
+    fill,
+)
+from mms_jax.interop.safetensors_files import read_safetensors
 from mms_jax.interop.torch_files import read_torch
 from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, Description, origin_of
 from mms_jax.models.functional import FunctionalModel, Params
-from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of, identity_adapters
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining
 from mms_jax.models.wav2vec2.model import Wav2Vec2
 from mms_jax.text.languages import ANY_LANGUAGE, find_language
-from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, Vocabulary, VocabularyBank, vocabulary_from_json
+from mms_jax.text.vocabulary import VocabularyBank
 
-ENGLISH = "eng"
-_EPSILON = 1e-7  # of the feature extractor
-_DOWN = "adapter_layer.linear_1.weight"
 # The names that old and new versions of PyTorch give to the same tensors.
 _SPELLINGS = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
-_REQUIRED = {
-    "model_type": "wav2vec2",
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "conv_bias": True,
-    "hidden_act": "gelu",
-    "feat_extract_activation": "gelu",
-    "add_adapter": False,
-    "use_weighted_layer_sum": False,
-    "layer_norm_eps": 1e-5,
-}
-_DEFAULTS = {"model_type": "wav2vec2", "hidden_act": "gelu", "feat_extract_activation": "gelu", "add_adapter": False,
-             "use_weighted_layer_sum": False, "layer_norm_eps": 1e-5, "conv_bias": False, "feat_extract_norm": "group",
-             "do_stable_layer_norm": False}  # fmt: skip
-
-
-def model_config(fields: Mapping[str, Any], source: str) -> Wav2Vec2Config:
-    """The geometry that a config.json describes.
-
-    Raises:
-      ConversionError: a variant of wav2vec 2.0 that MMS does not use; the message names the setting.
-    """
-    for name, needed in _REQUIRED.items():
-        value = fields.get(name, _DEFAULTS[name])
-        if value != needed:
-            raise ConversionError(
-                f"{source}: config.json has {name}={value!r}; only models with {needed!r} are supported"
-            )
-    return Wav2Vec2Config(
-        conv_dims=tuple(fields["conv_dim"]),
-        conv_kernels=tuple(fields["conv_kernel"]),
-        conv_strides=tuple(fields["conv_stride"]),
-        hidden=fields["hidden_size"],
-        mlp=fields["intermediate_size"],
-        layers=fields["num_hidden_layers"],
-        heads=fields["num_attention_heads"],
-        positional_kernel=fields["num_conv_pos_embeddings"],
-        positional_groups=fields["num_conv_pos_embedding_groups"],
-        quantized=fields.get("codevector_dim", 256),
-        projected=fields.get("proj_codevector_dim", 256),
-        codebooks=fields.get("num_codevector_groups", 2),
-        codes=fields.get("num_codevectors_per_group", 320),
-        waveform_epsilon=_EPSILON,
-    )
-
-
-def backbone_entries(config: Wav2Vec2Config, prefix: str = "wav2vec2.") -> Iterator[Entry]:
-    """Every tensor of Wav2Vec2Model, without adapters."""
-    place = Place(prefix, ("backbone",))
-    # Absent if the model was never trained with masking.
-    yield Entry(f"{prefix}masked_spec_embed", ("backbone", "mask_embedding"), optional=True)
-    for number, kernel in enumerate(config.conv_kernels):
-        layer = place.inside(f"feature_extractor.conv_layers.{number}.", "extractor", "layers", str(number))
-        yield from layer.linear("conv", "conv", layout=convolution(kernel))
-        yield from layer.norm("layer_norm", "norm")
-    yield from place.norm("feature_projection.layer_norm", "feature_norm")
-    yield from place.linear("feature_projection.projection", "projection")
-    positions = place.inside("encoder.pos_conv_embed.conv.", "encoder", "positions")
-    yield positions.entry("bias", "bias")
-    yield positions.entry("parametrizations.weight.original0", "magnitude", layout=TAPS)
-    yield positions.entry("parametrizations.weight.original1", "direction", layout=REVERSED)
-    yield from place.norm("encoder.layer_norm", "encoder", "norm")
-    for number in range(config.layers):
-        layer = place.inside(f"encoder.layers.{number}.", "encoder", "layers", index=(number,))
-        yield from layer.norm("layer_norm", "attention_norm")
-        for theirs, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("out", "out")):
-            yield from layer.linear(f"attention.{theirs}_proj", "attention", ours)
-        yield from layer.norm("final_layer_norm", "feed_forward_norm")
-        yield from layer.linear("feed_forward.intermediate_dense", "feed_forward", "up")
-        yield from layer.linear("feed_forward.output_dense", "feed_forward", "down")
-
-
-def pretraining_entries(config: Wav2Vec2Config) -> Iterator[Entry]:
-    """Every tensor of Wav2Vec2ForPreTraining."""
-    yield from backbone_entries(config)
-    place = Place("", ())
-    yield place.entry("quantizer.codevectors", "quantizer", "codebook", layout=_codebook(config))
-    yield from place.linear("quantizer.weight_proj", "quantizer", "logits")
-    yield from place.linear("project_q", "project_target")
-    yield from place.linear("project_hid", "project_context")
-
-
-def identification_entries(config: Wav2Vec2Config) -> Iterator[Entry]:
-    """Every tensor of Wav2Vec2ForSequenceClassification."""
-    yield from backbone_entries(config)
-    place = Place("", ())
-    yield from place.linear("projector", "projection")
-    yield from place.linear("classifier", "classifier")
-
-
-def ctc_entries(config: Wav2Vec2Config) -> Iterator[Entry]:
-    """Every tensor of Wav2Vec2ForCTC without adapters."""
-    yield from backbone_entries(config)
-    yield from Place("", ()).linear("lm_head", "head")
-
-
-def language_entries(config: Wav2Vec2Config, language: int, vocabulary: int) -> Iterator[Entry]:
-    """Every tensor of one language's adapter file: row `language` of the banks, a head of `vocabulary` symbols."""
-    for number in range(config.layers):
-        prefix = f"wav2vec2.encoder.layers.{number}.adapter_layer."
-        place = Place(prefix, ("backbone", "encoder", "layers", "adapters"), (number, language))
-        for theirs, ours, layout in (
-            ("norm.weight", "scale", SAME), ("norm.bias", "bias", SAME),
-            ("linear_1.weight", "down", TRANSPOSED), ("linear_1.bias", "down_bias", SAME),
-            ("linear_2.weight", "up", TRANSPOSED), ("linear_2.bias", "up_bias", SAME),
-        ):  # fmt: skip
-            yield place.entry(theirs, ours, layout=layout)
-    symbols = slice(0, vocabulary)
-    yield Entry("lm_head.weight", ("heads", "kernel"), (language, slice(None), symbols), TRANSPOSED)
-    yield Entry("lm_head.bias", ("heads", "bias"), (language, symbols))
-
-
-def _codebook(config: Wav2Vec2Config) -> Layout:
-    """(1, codebooks * codes, width) in Hugging Face's tensor, (codebooks, codes, width) in ours."""
-    return Layout(
-        lambda x: x.reshape(config.codebooks, config.codes, -1),
-        lambda x: x.reshape(1, config.codebooks * config.codes, -1),
-    )
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, Tensor]:
@@ -321,7 +199,7 @@ def _waveform_epsilon(folder: pathlib.Path) -> float | None:
     """The epsilon of the feature extractor's normalization; None where it does not normalize."""
     extractor = folder / "preprocessor_config.json"
     normalizes = not extractor.exists() or read_json(extractor, ConversionError).get("do_normalize", True)
-    return _EPSILON if normalizes else None
+    return EPSILON if normalizes else None
 
 
 def plain_recognizer(
@@ -352,7 +230,7 @@ def recognizer_with_adapters(
     """
     if not adapters:
         raise ConversionError(f"{source}: holds no language adapter")
-    width = max(tensor.shape[0] for name, tensor in next(iter(adapters.values())).items() if name.endswith(_DOWN))
+    width = max(tensor.shape[0] for name, tensor in next(iter(adapters.values())).items() if name.endswith(DOWN))
     config = dataclasses.replace(config, adapter_width=width, adapter_languages=len(adapters))
     vocabulary = VocabularyBank({language: tuple(vocabularies[language]) for language in adapters})
     entries = list(backbone_entries(config))
@@ -397,170 +275,9 @@ def encoder_or_pretrained(config: Wav2Vec2Config, tensors: Mapping[str, Tensor],
     return StoredModel(0, {"kind": ENCODER, "model": config.to_json()}, params)
 
 
-def make_folder(folder: pathlib.Path) -> None:
-    """Makes a folder for a model. Raises ConversionError if it already holds one."""
-    if (folder / "config.json").exists():
-        raise ConversionError(f"{folder} holds a config.json already; choose a new folder")
-    folder.mkdir(parents=True, exist_ok=True)
-
-
 def shapes_of(build: Callable[[nnx.Rngs], nnx.Module]) -> Params:
     """The shapes of a module's parameters, which are not allocated."""
     return FunctionalModel.abstract(lambda key: build(nnx.Rngs(params=key))).shapes()
-
-
-def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
-    """Writes a folder that transformers loads: configuration, weights, vocabulary, and an adapter file per language.
-
-    Args:
-      stored: a model of any kind with a wav2vec 2.0 backbone. A recognizer with one head for several languages gets a
-        head for each, since transformers cannot restrict the symbols of a shared one; its adapters have no effect.
-      folder: created if it does not exist; must not hold a model.
-
-    Raises:
-      ConversionError: the folder already holds one.
-    """
-    stored = with_banks(stored)
-    description, params = stored.description, stored.params
-    if description["kind"] not in (RECOGNIZER, IDENTIFIER, ENCODER):
-        raise ConversionError(f"transformers has no model of kind {description['kind']!r}")
-    if description.get("activation", "linear") != "linear":
-        raise ConversionError(
-            f"transformers has no activation before the classifier, this model has {description['activation']}"
-        )
-    make_folder(folder)
-    config = Wav2Vec2Config.from_json(description["model"])
-    fields = config_fields(config)
-    if origin := origin_of(description):
-        fields["mms_jax"] = origin
-    match description["kind"]:
-        case "recognizer":
-            fields |= _save_recognizer(config, vocabulary_from_json(description["vocabulary"]), params, folder)
-        case "identifier":
-            labels = dict(enumerate(description["languages"]))
-            fields |= {
-                "architectures": ["Wav2Vec2ForSequenceClassification"],
-                "classifier_proj_size": description["latent"],
-                "id2label": labels,
-                "label2id": {label: number for number, label in labels.items()},
-            }
-            save_safetensors(folder / "model.safetensors", spread(params, identification_entries(config)))
-        case "encoder" if "quantizer" in params:
-            fields |= {"architectures": ["Wav2Vec2ForPreTraining"]}
-            save_safetensors(folder / "model.safetensors", spread(params, pretraining_entries(config)))
-        case "encoder":
-            fields |= {"architectures": ["Wav2Vec2Model"]}
-            save_safetensors(folder / "model.safetensors", spread(params, backbone_entries(config, "")))
-    save_json(folder / "config.json", fields)
-    extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "feature_size": 1, "sampling_rate": 16_000,
-                 "padding_value": 0.0, "do_normalize": config.waveform_epsilon is not None,
-                 "return_attention_mask": True}  # fmt: skip
-    save_json(folder / "preprocessor_config.json", extractor)
-
-
-def with_banks(stored: StoredModel) -> StoredModel:
-    """A recognizer with one head for several languages as one with a head for each; other models stay as they are.
-
-    The head of a language holds the columns of its symbols. Where the model has no adapters, they have width 1 and change
-    nothing.
-    """
-    if stored.description.get("kind", RECOGNIZER) != RECOGNIZER or "tables" in stored.description["vocabulary"]:
-        return stored
-    shared = Vocabulary.from_json(stored.description["vocabulary"])
-    columns = [np.flatnonzero(row) for row in shared.allowed]
-    bank = VocabularyBank(
-        {name: tuple(shared.tokens[number] for number in own) for name, own in zip(shared.languages, columns)}
-    )
-    config = Wav2Vec2Config.from_json(stored.description["model"])
-    width = config.adapter_width or 1
-    config = dataclasses.replace(config, adapter_width=width, adapter_languages=len(columns), shared_head=False)
-    kernel, bias = (np.asarray(stored.params["head"][name]) for name in ("kernel", "bias"))
-    heads = {
-        "kernel": np.zeros((len(columns), config.hidden, len(bank)), np.float32),
-        "bias": np.zeros((len(columns), len(bank)), np.float32),
-    }
-    for language, own in enumerate(columns):
-        heads["kernel"][language, :, : len(own)] = kernel[:, own]
-        heads["bias"][language, : len(own)] = bias[own]
-    adapters = adapters_of(stored.params) or identity_adapters(config.layers, len(columns), config.hidden, width)
-    backbone = stored.params["backbone"]
-    layers = {**backbone["encoder"]["layers"], ADAPTERS: adapters}
-    params = {"backbone": {**backbone, "encoder": {**backbone["encoder"], "layers": layers}}, HEADS: heads}
-    changes = {"model": config.to_json(), "vocabulary": bank.to_json()}
-    return dataclasses.replace(stored, description=cast(Description, {**stored.description, **changes}), params=params)
-
-
-def config_fields(config: Wav2Vec2Config) -> dict[str, Any]:
-    """The inverse of `model_config`."""
-    return _REQUIRED | {
-        "conv_dim": list(config.conv_dims),
-        "conv_kernel": list(config.conv_kernels),
-        "conv_stride": list(config.conv_strides),
-        "num_feat_extract_layers": len(config.conv_dims),
-        "hidden_size": config.hidden,
-        "intermediate_size": config.mlp,
-        "num_hidden_layers": config.layers,
-        "num_attention_heads": config.heads,
-        "num_conv_pos_embeddings": config.positional_kernel,
-        "num_conv_pos_embedding_groups": config.positional_groups,
-        "codevector_dim": config.quantized,
-        "proj_codevector_dim": config.projected,
-        "num_codevector_groups": config.codebooks,
-        "num_codevectors_per_group": config.codes,
-        "pad_token_id": 0,
-    }
-
-
-def _save_recognizer(
-    config: Wav2Vec2Config, vocabulary: AnyVocabulary, params: Params, folder: pathlib.Path
-) -> dict[str, Any]:
-    """Weights and vocabularies of a recognizer; returns their fields of config.json."""
-    fields: dict[str, Any] = {"architectures": ["Wav2Vec2ForCTC"]}
-    # transformers uses this language before one is chosen: English, where the model has it.
-    first = ENGLISH if ENGLISH in vocabulary.languages else vocabulary.languages[0]
-    tokens = vocabulary.tokens_of(first)
-    if config.adapter_languages:
-        tensors = spread(params, backbone_entries(config))
-        for number, language in enumerate(vocabulary.languages):
-            own = vocabulary.tokens_of(language)
-            adapter = spread(params, language_entries(config, number, len(own)))
-            save_safetensors(folder / f"adapter.{language}.safetensors", adapter)
-            if language == first:
-                tensors |= adapter
-        save_json(folder / "vocab.json", _numbered(vocabulary))
-        fields["adapter_attn_dim"] = config.adapter_width
-    else:
-        tensors = spread(params, ctc_entries(config))
-        save_json(folder / "vocab.json", {token: number for number, token in enumerate(tokens)})
-    save_safetensors(folder / "model.safetensors", tensors)
-    tokenizer = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "processor_class": "Wav2Vec2Processor",
-                 "word_delimiter_token": WORD_TOKEN, "pad_token": tokens[0],
-                 "unk_token": "<unk>" if "<unk>" in tokens else tokens[0],
-                 "bos_token": "<s>" if "<s>" in tokens else None, "eos_token": "</s>" if "</s>" in tokens else None,
-                 "do_lower_case": False}  # fmt: skip
-    if config.adapter_languages:
-        tokenizer["target_lang"] = first
-    save_json(folder / "tokenizer_config.json", tokenizer)
-    return fields | {"vocab_size": len(tokens)}
-
-
-def save_language(stored: StoredModel, language: str, folder: pathlib.Path, others: Mapping[str, Any]) -> None:
-    """Writes adapter.LANGUAGE.safetensors, and vocab.json with the symbols of all languages.
-
-    In the folder of a model with the same backbone, transformers loads them with `load_adapter`.
-
-    Args:
-      stored: a recognizer with adapters.
-      language: one of its languages.
-      folder: made if it does not exist.
-      others: symbols with their numbers, by language, of languages that are not in `stored`, but in vocab.json.
-    """
-    config = Wav2Vec2Config.from_json(stored.description["model"])
-    vocabulary = vocabulary_from_json(stored.description["vocabulary"])
-    folder.mkdir(parents=True, exist_ok=True)
-    entries = language_entries(config, vocabulary.languages.index(language), len(vocabulary.tokens_of(language)))
-    save_safetensors(folder / f"adapter.{language}.safetensors", spread(stored.params, entries))
-    save_json(folder / "vocab.json", {**others, **_numbered(vocabulary)})
 
 
 def languages_of_folder(folder: pathlib.Path) -> dict[str, dict[str, int]]:
@@ -571,15 +288,3 @@ def languages_of_folder(folder: pathlib.Path) -> dict[str, dict[str, int]]:
         return {}
     tables = read_vocabularies(folder / "vocab.json")
     return {language: {token: number for number, token in enumerate(tokens)} for language, tokens in tables.items()}
-
-
-def _numbered(vocabulary: AnyVocabulary) -> dict[str, dict[str, int]]:
-    """The symbols of each language with their numbers."""
-    return {
-        language: {token: number for number, token in enumerate(vocabulary.tokens_of(language))}
-        for language in vocabulary.languages
-    }
-
-
-def save_json(path: pathlib.Path, fields: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

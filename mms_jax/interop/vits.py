@@ -16,7 +16,8 @@ import numpy as np
 from mms_jax.checkpoint import StoredModel
 from mms_jax.errors import ConversionError
 from mms_jax.files import read_json, read_text
-from mms_jax.interop.huggingface import make_folder, read_vocabularies, read_weights, respelled, save_json, shapes_of
+from mms_jax.interop.huggingface import read_vocabularies, read_weights, respelled, shapes_of
+from mms_jax.interop.huggingface_export import make_folder, save_json
 from mms_jax.interop.keys import REVERSED, Entry, Layout, Place, Tensor, fill, spread
 from mms_jax.interop.safetensors_files import save_safetensors
 from mms_jax.interop.torch_files import read_torch

@@ -21,7 +21,7 @@ from mms_jax.checkpoint import load_model
 from mms_jax.cli import main
 from mms_jax.errors import CheckpointError, CorpusError, InputError, LanguageError
 from mms_jax.inference.find import find_model
-from mms_jax.interop import huggingface
+from mms_jax.interop import huggingface, huggingface_export
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.banks import adapters_of
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
@@ -326,7 +326,7 @@ def test_a_recognizer_with_banks_answers_as_before(fixture_file, name):
 
 
 def export(stored, folder):
-    huggingface.save_folder(stored, folder)
+    huggingface_export.save_folder(stored, folder)
     return huggingface.load_folder(folder)
 
 

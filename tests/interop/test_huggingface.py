@@ -11,7 +11,8 @@ from flax import nnx
 
 import mms_jax
 from mms_jax.errors import ConversionError
-from mms_jax.interop.huggingface import load_folder, save_folder
+from mms_jax.interop.huggingface import load_folder
+from mms_jax.interop.huggingface_export import save_folder
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.models.wav2vec2.heads import Wav2Vec2ForCTC, Wav2Vec2ForIdentification, Wav2Vec2ForPretraining

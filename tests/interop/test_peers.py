@@ -13,7 +13,8 @@ import mms_jax
 from mms_jax.adapt.run import Settings, adapt
 from mms_jax.checkpoint import StoredModel
 from mms_jax.decoding.greedy import collapse
-from mms_jax.interop.huggingface import load_folder, save_folder
+from mms_jax.interop.huggingface import load_folder
+from mms_jax.interop.huggingface_export import save_folder
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.vocabulary import Vocabulary, spell, vocabulary_from_json
