@@ -148,7 +148,7 @@ def warn_of_rare_languages(plan: TrainingPlan, updates: int) -> None:
     table = plan.table
     utterances = np.bincount(table.language, np.diff(table.firsts), len(table.languages)).astype(int)
     counts = dict(zip(table.languages, utterances.tolist()))
-    if few := [language for language, count in counts.items() if 0 < count < FEWEST_UTTERANCES]:
+    if few := [language for language, count in counts.items() if count < FEWEST_UTTERANCES]:
         logging.warning(
             "%s: fewer than %d utterances; a language is not learned from them, whatever its share",
             ", ".join(f"{language} ({counts[language]})" for language in few), FEWEST_UTTERANCES,
@@ -180,7 +180,7 @@ def evaluation_data(config: ConfigDict, corpora: Sequence[Corpus], needs: DataNe
       needs: of the task.
     """
     check_speakers(corpora, needs.speakers)
-    longest = max(float(corpus.index.seconds.max()) for corpus in corpora)
+    longest = max(float(corpus.index.seconds.max(initial=0.0)) for corpus in corpora)
     buckets = list(config.bucket_seconds)
     while buckets[-1] < longest:
         buckets.append(buckets[-1] * 2)

@@ -25,7 +25,7 @@ class PlannedBatch:
       step: the number of the batch; also part of the seed of the random crops.
       samples: static length of its rows.
       labels: static length of its label rows.
-      items: int (rows,), positions in the plan's tables; -1 for a row that is padding.
+      items: int (rows,), numbers of utterances of the plan's table; -1 for a row that is padding.
     """
 
     step: int
@@ -48,7 +48,7 @@ def sampling_weights(table: Table, *, beta_corpus: float, beta_language: float) 
       float64 (groups,), summing to 1.
     """
     pairs, pair = np.unique(table.corpus * len(table.languages) + table.language, return_inverse=True)
-    seconds = np.bincount(pair, table.seconds)
+    seconds = np.bincount(pair, table.group_seconds)
     corpora, corpus = np.unique(pairs // len(table.languages), return_inverse=True)
     share = _tempered(np.bincount(corpus, seconds), beta_corpus)[corpus]
     for number in range(len(corpora)):
@@ -67,6 +67,9 @@ _MOST_PASSES = 64
 _MOST_DRAWS = 4_000_000  # of an epoch with several passes
 _MOST_BATCHES = 100_000
 _SHARE_ERROR = 0.01
+_EPOCH, _BEGIN = 1, 2  # streams of random numbers beside that of the steps
+# Epochs begin their systematic samples at places that are spread evenly: what one leaves out, another draws.
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +115,7 @@ class TrainingPlan:
 
         Args:
           table: the utterances.
-          weights: float (groups,), from `sampling_weights`.
+          weights: float (groups,), above 0, from `sampling_weights`.
           batch_seconds: audio in a batch, padding included.
           rows_multiple: rows of every batch are a multiple of this; the mesh's data axes must divide it. It is part of
             the config, not taken from the devices, so that the order does not depend on them.
@@ -129,6 +132,7 @@ class TrainingPlan:
         passes, self._runs = _lay_out(shares, float(table.crops.sum()), rows)
         self._firsts = np.cumsum([0, *(run.count for run in self._runs)])
         self._deals = {bucket: Deal(self._runs, bucket) for bucket in range(len(rows)) if shares[bucket] > 0}
+        self._copies = {bucket: self._most_copies(bucket) for bucket in self._deals}
         self.batches = int(self._firsts[-1])
         self.pass_batches = max(1, round(self.batches / passes))
 
@@ -155,14 +159,16 @@ class TrainingPlan:
         shares = np.bincount(self.table.language, self._weights, len(self.table.languages))
         return dict(zip(self.table.languages, (draws * shares).tolist()))
 
-    def repeats(self, most: int = 200) -> float:
+    def repeats(self, most: int = 20_000) -> float:
         """The share of rows that equal an earlier row of their batch: the same utterance, not cropped.
 
         Args:
-          most: batches of the first epoch that are looked at.
+          most: rows of the first epoch that are looked at.
         """
         rows = repeated = 0
-        for step in range(min(self.batches, most)):
+        for step in range(self.batches):
+            if rows >= most:
+                break
             batch = self.batch(step)
             whole = batch.items[self.table.look_up(batch.items).seconds * SAMPLE_RATE <= batch.samples]
             rows += len(batch.items)
@@ -174,7 +180,7 @@ class TrainingPlan:
 
         Args:
           bucket: its number.
-          draws: float, from 0 to the number of draws of an epoch.
+          draws: float (draws,), from 0 to the number of draws of an epoch.
         """
         groups = np.flatnonzero(self.table.bucket == bucket)
         edges = np.cumsum(self._weights[groups])
@@ -186,9 +192,19 @@ class TrainingPlan:
     @functools.lru_cache(maxsize=2)  # noqa: B019 (a plan lives as long as the program)
     def _epoch(self, epoch: int) -> tuple[np.ndarray, dict[int, tuple[float, np.ndarray]]]:
         """The order of an epoch's batches; and for each bucket the random start of its draws, and of each round."""
-        rng = np.random.default_rng((self._seed, epoch))
-        draws = {bucket: (rng.random(), deal.shuffle(rng)) for bucket, deal in self._deals.items()}
+        rng = np.random.default_rng((self._seed, epoch, _EPOCH))
+        begin = np.random.default_rng((self._seed, _BEGIN)).random()
+        start = (begin + epoch * _GOLDEN) % 1.0
+        draws = {bucket: (start, deal.shuffle(rng, self._copies[bucket])) for bucket, deal in self._deals.items()}
         return rng.permutation(self.batches), draws
+
+    def _most_copies(self, bucket: int) -> int:
+        """How often an epoch may draw an utterance that is not cropped."""
+        table, own = self.table, self.table.bucket == bucket
+        counts = np.diff(table.firsts)
+        single = (self._weights / counts)[own & (table.crops <= counts)]
+        share = single.max(initial=0.0) / self._weights[own].sum()
+        return int(share * self._deals[bucket].draws) + 1
 
     def __reduce__(self):
         # The cache would travel to the worker processes otherwise.
@@ -198,7 +214,8 @@ class TrainingPlan:
 class Deal:
     """Deals the draws of a bucket like cards: each round gives one to every batch that still has room.
 
-    Draws of one utterance are neighbors, and fall into different batches.
+    Draws of one utterance are neighbors, and fall into different batches where there are as many; a few do not where
+    rounds have different numbers of batches.
 
     Attributes:
       takers: int (rounds,), the batches that take a card in each round.
@@ -218,13 +235,18 @@ class Deal:
         self._starts = np.cumsum(self.takers) - self.takers
         self.draws = int(self.takers.sum())
 
-    def shuffle(self, rng: np.random.Generator) -> np.ndarray:
+    def shuffle(self, rng: np.random.Generator, copies: int) -> np.ndarray:
         """How far the order of the batches is turned in each round, int (rounds,).
 
-        From round to round it is more than half of them, since the last draws of a round and the first of the next, too,
-        may be those of one utterance.
+        From round to round it is more than half of them, and no less than the copies of an utterance, since the last draws
+        of a round and the first of the next may be those of one utterance.
+
+        Args:
+          rng: draws the turns.
+          copies: of an utterance, at most.
         """
-        return np.cumsum(rng.integers(self.takers // 2 + 1, self.takers + 1))
+        least = np.minimum(self.takers, np.maximum(self.takers // 2 + 1, copies))
+        return np.cumsum(rng.integers(least, self.takers + 1))
 
     def cards(self, run: int, number: int, turns: np.ndarray) -> np.ndarray:
         """The draws of a batch.
@@ -262,10 +284,10 @@ def _lay_out(shares: np.ndarray, draws: float, rows: list[int]) -> tuple[int, li
         full = _fill_batches(left, rows)
         runs += full
         batches += sum(run.count for run in full)
-        last = _last_batch(left, rows)
+        last = _last_batch(left, rows, drawn)
         counts = drawn.astype(float)
         for run in last:
-            counts[min(run.rows)] += sum(run.rows.values()) - left.sum()
+            counts += [run.rows.get(bucket, 0) - count for bucket, count in enumerate(left)]
         error = float(np.max(np.abs(counts / counts.sum() / np.where(shares > 0, shares, 1) - 1)[shares > 0]))
         if best is None or error < best[0]:
             best = (error, passes, runs + last)
@@ -296,14 +318,20 @@ def _fill_batches(left: np.ndarray, rows: list[int]) -> list[Run]:
     return runs
 
 
-def _last_batch(left: np.ndarray, rows: list[int]) -> list[Run]:
-    """A batch of the draws that are left, filled up with more of the shortest among them; none if there are none."""
+def _last_batch(left: np.ndarray, rows: list[int], drawn: np.ndarray) -> list[Run]:
+    """A batch of the draws that are left, none if there are none.
+
+    It is filled up from the bucket with the most draws, whose share changes least, of those whose batches hold what is left.
+    """
     buckets = np.flatnonzero(left)
     if not len(buckets):
         return []
+    longest = int(buckets[-1])
+    fitting = [bucket for bucket in range(len(rows)) if rows[max(bucket, longest)] >= left.sum()]
+    filling = max(fitting, key=lambda bucket: drawn[bucket])
     part = {int(bucket): int(left[bucket]) for bucket in buckets}
-    part[int(buckets[0])] += rows[buckets[-1]] - int(left.sum())
-    return [Run(1, part)]
+    part[filling] = part.get(filling, 0) + rows[max(filling, longest)] - int(left.sum())
+    return [Run(1, {bucket: count for bucket, count in part.items() if count})]
 
 
 class EvaluationPlan:

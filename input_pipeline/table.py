@@ -23,7 +23,7 @@ class Utterances(NamedTuple):
 
     Attributes:
       corpus: int (utterances,), positions in the list of corpora.
-      record: int (utterances,), positions in the corpus.
+      record: int (utterances,), positions in the shards.
       language: int (utterances,), positions in the table's languages.
       seconds: float32 (utterances,).
     """
@@ -40,7 +40,7 @@ class Table:
 
     Attributes:
       indexes: one per corpus.
-      languages: of all corpora, sorted.
+      languages: of all utterances, sorted.
       buckets: seconds of each bucket, ascending.
       labels: int (buckets,), label positions that the longest transcript of the bucket, or of a shorter one, needs.
       left_out: numbers of utterances that are not used, by reason.
@@ -49,7 +49,7 @@ class Table:
       language: int (groups,), position in `languages`.
       low: int (groups,), where the group begins in its index.
       firsts: int (groups + 1,), the number of each group's first utterance.
-      seconds: float64 (groups,), the sum.
+      group_seconds: float64 (groups,), the sum.
       crops: float64 (groups,), the sum of the draws that are needed to hear each second once; an utterance that is not
         cropped needs one.
     """
@@ -64,7 +64,7 @@ class Table:
     language: np.ndarray
     low: np.ndarray
     firsts: np.ndarray
-    seconds: np.ndarray
+    group_seconds: np.ndarray
     crops: np.ndarray
 
     def __len__(self) -> int:
@@ -158,72 +158,69 @@ def make_table(
     """
     if not buckets or list(buckets) != sorted(set(buckets)) or buckets[0] <= 0:
         raise CorpusError(f"config.input.bucket_seconds={buckets} must be ascending, above 0 and not empty")
-    left_out = {f"shorter than {min_seconds:g} s": 0, f"longer than {buckets[-1]:g} s": 0}
+    left_out: dict[str, int] = {}
     usable = [_with_text(index, need_text, max_characters, left_out) for index in indexes]
-    names = sorted({name for index in indexes for name in index.languages})
-    place = {name: number for number, name in enumerate(names)}
-    edges = [np.float32(min_seconds), *np.nextafter(np.asarray(buckets, np.float32), np.float32(np.inf))]
-    groups = [
-        _Group(min(part, len(buckets) - 1), corpus, place[language], part == len(buckets), low, high)
+    groups = sorted(
+        group
         for corpus, index in enumerate(usable)
-        for language, part, low, high in _ranges(index, np.maximum.accumulate(edges), crop, left_out)
-    ]
-    left_out = {reason: count for reason, count in left_out.items() if count}
+        for group in _groups(index, corpus, buckets, min_seconds, crop, left_out)
+    )
     if not groups:
         raise CorpusError(_nothing_left(indexes, buckets, min_seconds, need_text))
-    groups.sort()
+    languages = sorted({group.language for group in groups})
+    place = {name: number for number, name in enumerate(languages)}
     low, high = (np.asarray([getattr(group, name) for group in groups]) for name in ("low", "high"))
     lengths = [usable[group.corpus].seconds[group.low : group.high] for group in groups]
     seconds = np.asarray([np.sum(own, dtype=np.float64) for own in lengths])
     return Table(
         indexes=usable,
-        languages=tuple(names),
+        languages=tuple(languages),
         buckets=tuple(buckets),
         labels=_label_positions(usable, groups, len(buckets), positions) if need_text else np.zeros(len(buckets), int),
         left_out=left_out,
         bucket=np.asarray([group.bucket for group in groups]),
         corpus=np.asarray([group.corpus for group in groups]),
-        language=np.asarray([group.language for group in groups]),
+        language=np.asarray([place[group.language] for group in groups]),
         low=low,
         firsts=np.concatenate([[0], np.cumsum(high - low)]),
-        seconds=seconds,
+        group_seconds=seconds,
         crops=np.where([group.cropped for group in groups], seconds / buckets[-1], high - low),
     )
 
 
 class _Group(NamedTuple):
+    """A range of the index of a corpus."""
+
     bucket: int
     corpus: int
-    language: int
+    language: str
     cropped: bool
     low: int
     high: int
 
 
-def _ranges(
-    index: Index, edges: np.ndarray, crop: bool, left_out: dict[str, int]
-) -> Iterator[tuple[str, int, int, int]]:
-    """The utterances of each language between two edges.
-
-    Args:
-      index: of a corpus.
-      edges: the shortest length, and the lengths from which on a bucket is too short.
-      crop: whether those that no bucket holds are used.
-      left_out: counts those that are too short and too long.
-
-    Yields:
-      language, number of the bucket, begin and end in the index.
-    """
-    short, long = list(left_out)[:2]
+def _groups(
+    index: Index, corpus: int, buckets: tuple[float, ...], min_seconds: float, crop: bool, left_out: dict[str, int]
+) -> Iterator[_Group]:
+    """The groups of a corpus; utterances that are too short, too long, or of no known length are counted."""
+    above = np.nextafter(np.asarray(buckets, np.float32), np.float32(np.inf))
+    shortest = max(np.float32(min_seconds), np.finfo(np.float32).tiny)
+    edges = np.maximum.accumulate([shortest, *above, np.inf], dtype=np.float32)
     for language, low, high in zip(index.languages, index.starts[:-1].tolist(), index.starts[1:].tolist()):
-        cuts = [*(low + np.searchsorted(index.seconds[low:high], edges)).tolist(), high]
-        left_out[short] += cuts[0] - low
+        cuts = (low + np.searchsorted(index.seconds[low:high], edges)).tolist()
+        _count(left_out, f"shorter than {min_seconds:g} s", cuts[0] - low)
+        _count(left_out, "of unknown length", high - cuts[-1])
         if not crop:
-            left_out[long] += cuts[-1] - cuts[-2]
+            _count(left_out, f"longer than {buckets[-1]:g} s", cuts[-1] - cuts[-2])
             cuts.pop()
         for part, (begin, end) in enumerate(itertools.pairwise(cuts)):
             if end > begin:
-                yield language, part, begin, end
+                yield _Group(min(part, len(buckets) - 1), corpus, language, part == len(buckets), begin, end)
+
+
+def _count(left_out: dict[str, int], reason: str, count: int) -> None:
+    if count:
+        left_out[reason] = left_out.get(reason, 0) + count
 
 
 def _label_positions(
@@ -248,13 +245,15 @@ def _with_text(index: Index, need_text: bool, max_characters: int, left_out: dic
     }
     keep = np.ones(len(index), bool)
     for reason, applies in reasons.items():
-        left_out[reason] = left_out.get(reason, 0) + int((keep & applies).sum())
+        _count(left_out, reason, int((keep & applies).sum()))
         keep &= ~applies
     return index if keep.all() else index.only(keep)
 
 
 def _nothing_left(indexes: Sequence[Index], buckets: tuple[float, ...], min_seconds: float, need_text: bool) -> str:
     seconds = np.concatenate([index.seconds for index in indexes])
+    if not len(seconds):
+        return "the corpora hold no utterance; prepare them again, or choose others"
     return (
         f"none of {len(seconds)} utterances is usable: they last {seconds.min():.2f} to {seconds.max():.2f} s, and "
         f"config.input allows {min_seconds} to {buckets[-1]} s" + (" and a transcript is needed" if need_text else "")

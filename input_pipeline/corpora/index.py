@@ -5,11 +5,12 @@ once. Utterances are sorted by language and then by length: a language, a length
 are each one range of positions.
 """
 
+import contextlib
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
+import uuid
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,7 +88,7 @@ class Index:
         return range(int(self.starts[place]), int(self.starts[place + 1]))
 
     def only(self, kept: np.ndarray) -> "Index":
-        """The index without some utterances, in memory.
+        """The index without some utterances. It is held in memory, 16 bytes for each, in every worker process too.
 
         Args:
           kept: bool (utterances,).
@@ -112,28 +113,46 @@ def _by_name(names: Sequence[str], numbers: np.ndarray) -> tuple[tuple[str, ...]
 
 
 def open_index(folder: pathlib.Path) -> Index:
-    """Maps a stored index into memory."""
+    """Maps a stored index into memory.
+
+    Raises:
+      OSError, ValueError, KeyError: it is damaged.
+    """
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    # Plain arrays over the mapped files: indexing a memmap costs more.
+    columns = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _COLUMNS}
+    if {len(column) for column in columns.values()} != {facts["starts"][-1]}:
+        raise ValueError(f"{folder}: its columns differ in length")
     return Index(
         languages=tuple(facts["languages"]),
         starts=np.asarray(facts["starts"], np.int64),
         speakers=tuple(facts["speakers"]),
         alphabets=facts["alphabets"],
         folder=folder,
-        # Plain arrays over the mapped files: indexing a memmap costs more.
-        **{name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in _COLUMNS},
+        **columns,
     )
 
 
+def find_index(folder: pathlib.Path, records: int) -> Index | None:
+    """The stored index of so many records; None where there is none, or another one."""
+    try:
+        index = open_index(folder)
+    except (OSError, ValueError, KeyError):
+        return None
+    return index if len(index) == records else None
+
+
 def save_index(index: Index, folder: pathlib.Path) -> None:
-    """Stores an index. Processes of one job may all make it: each writes its own, and the first stays.
+    """Stores an index in the place of one that does not fit.
+
+    Processes of one job may all do so at once, on several hosts: the first one's stays.
 
     Raises:
       OSError: it cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary, aside = (folder.with_name(f".{folder.name}.{uuid.uuid4().hex}") for _ in range(2))
+    temporary.mkdir()
     try:
-        temporary.mkdir()
         for name in _COLUMNS:
             np.save(temporary / f"{name}.npy", getattr(index, name))
         facts = {
@@ -143,10 +162,14 @@ def save_index(index: Index, folder: pathlib.Path) -> None:
             "alphabets": index.alphabets,
         }
         (temporary / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
+        if find_index(folder, len(index)) is None:
+            with contextlib.suppress(FileNotFoundError):
+                folder.rename(aside)
         try:
             temporary.rename(folder)
         except OSError:
-            if not (folder / _FACTS).exists():
+            if find_index(folder, len(index)) is None:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)

@@ -11,7 +11,6 @@ import dataclasses
 import io
 import os
 import pathlib
-import shutil
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
-from input_pipeline.corpora.index import Index, open_index, save_index
+from input_pipeline.corpora.index import Index, find_index, save_index
 from mms_jax.audio.flac import encode_flac
 from mms_jax.audio.waveform import SAMPLE_RATE
 from mms_jax.errors import CorpusError
@@ -205,19 +204,17 @@ def open_splits(name: str, data_dir: str | os.PathLike) -> dict[str, Corpus]:
 def _load_index(source, directory: pathlib.Path, split: str) -> Index:
     """Opens the index of a split, or makes it with one pass over the records."""
     folder = directory / f"index_{split}"
+    if index := find_index(folder, len(source)):
+        return index
     if folder.exists():
-        index = open_index(folder)
-        if len(index) == len(source):
-            return index
         logging.warning("%s does not match its corpus; it is made again", folder)
-        shutil.rmtree(folder)
     index = _make_index(source, split)
     try:
         save_index(index, folder)
     except OSError as error:
         logging.warning("the index %s could not be written (%s); it is made again at every start", folder, error)
         return index
-    return open_index(folder)
+    return find_index(folder, len(source)) or index
 
 
 def _make_index(source, split: str) -> Index:

@@ -24,18 +24,30 @@ def as_bank(stored: StoredModel, width: int) -> StoredModel:
       stored: the recognizer.
       width: of the adapters, where it has none: they change nothing, so that it answers as before.
     """
-    own_width = Wav2Vec2Config.from_json(stored.description["model"]).adapter_width
-    stored = with_banks(stored)
+    stored = with_banks(stored, width)
     config = Wav2Vec2Config.from_json(stored.description["model"])
     params = stored.params
     if not config.adapter_languages:  # a head for one language, or one that does not distinguish languages
         rest = {name: value for name, value in params.items() if name != "head"}
         params = rest | {HEADS: {name: np.asarray(value)[None] for name, value in params["head"].items()}}
-    if not own_width:
-        languages = config.adapter_languages or 1
-        params = _with_adapters(params, identity_adapters(config.layers, languages, config.hidden, width))
-        config = dataclasses.replace(config, adapter_languages=languages, adapter_width=width)
+    adapters = adapters_of(params) or identity_adapters(config.layers, 1, config.hidden, width)
+    width, languages = adapters["down"].shape[-1], adapters["down"].shape[1]
+    config = dataclasses.replace(config, adapter_languages=languages, adapter_width=width)
+    params = _with_adapters(params, _revived(adapters, config))
     return _replaced(stored, params, config, vocabulary_from_json(stored.description["vocabulary"]))
+
+
+def _revived(adapters: dict[str, Any], config: Wav2Vec2Config) -> dict[str, np.ndarray]:
+    """Adapters of which those that are all zero, and could not learn, are replaced by such as can."""
+    axes = {name: tuple(axis for axis in range(np.ndim(bank)) if axis != 1) for name, bank in adapters.items()}
+    used = np.any([np.any(np.asarray(adapters[name]), axes[name]) for name in ("scale", "down", "up")], axis=0)
+    if used.all():
+        return adapters
+    fresh = identity_adapters(config.layers, 1, config.hidden, config.adapter_width)
+    revived = {name: np.array(bank) for name, bank in adapters.items()}
+    for name, bank in revived.items():
+        bank[:, ~used] = fresh[name]
+    return revived
 
 
 def _with_adapters(params: Params, adapters: dict[str, np.ndarray]) -> Params:

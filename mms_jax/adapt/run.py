@@ -22,6 +22,7 @@ from mms_jax.files import check_local, read_json, whole_folder, write_json
 from mms_jax.inference.load import load
 from mms_jax.interop import huggingface_export
 from mms_jax.models.description import ENCODER
+from mms_jax.models.wav2vec2.banks import only_banks
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.languages import check_code
 from mms_jax.train import train
@@ -295,7 +296,11 @@ def _train_all(config: ConfigDict, small: bool) -> None:
 
 
 def _size(stored: StoredModel) -> int:
-    return sum(int(leaf.size) for leaf in jax.tree.leaves(stored.params))
+    """Parameters without those of single languages."""
+    whole, banked = (
+        sum(int(leaf.size) for leaf in jax.tree.leaves(params)) for params in (stored.params, only_banks(stored.params))
+    )
+    return whole - banked
 
 
 def format_report(report: dict[str, Any]) -> str:

@@ -77,11 +77,14 @@ def save_folder(stored: StoredModel, folder: pathlib.Path) -> None:
     save_json(folder / "preprocessor_config.json", extractor)
 
 
-def with_banks(stored: StoredModel) -> StoredModel:
+def with_banks(stored: StoredModel, width: int = 1) -> StoredModel:
     """A recognizer with one head for several languages as one with a head for each; other models stay as they are.
 
-    The head of a language holds the columns of its symbols. Where the model has no adapters, they have width 1 and change
-    nothing.
+    The head of a language holds the columns of its symbols.
+
+    Args:
+      stored: of any kind.
+      width: of the adapters, where the model has none: they change nothing.
     """
     if stored.description.get("kind", RECOGNIZER) != RECOGNIZER or "tables" in stored.description["vocabulary"]:
         return stored
@@ -91,7 +94,7 @@ def with_banks(stored: StoredModel) -> StoredModel:
         {name: tuple(shared.tokens[number] for number in own) for name, own in zip(shared.languages, columns)}
     )
     config = Wav2Vec2Config.from_json(stored.description["model"])
-    width = config.adapter_width or 1
+    width = config.adapter_width or width
     config = dataclasses.replace(config, adapter_width=width, adapter_languages=len(columns), shared_head=False)
     kernel, bias = (np.asarray(stored.params["head"][name]) for name in ("kernel", "bias"))
     heads = {

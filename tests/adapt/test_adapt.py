@@ -330,7 +330,17 @@ def export(stored, folder):
     return huggingface.load_folder(folder)
 
 
-@pytest.mark.parametrize("make", [lambda stored, _: banks.as_bank(stored, 3), export], ids=["adapt", "export"])
+def dead(stored, _):
+    """As version 0.1 exported it: scale, down and up are all zero, and have no gradient."""
+    bank = banks.as_bank(stored, 3)
+    layers = bank.params["backbone"]["encoder"]["layers"]
+    layers["adapters"] = {name: np.zeros_like(value) for name, value in layers["adapters"].items()}
+    return banks.as_bank(bank, 3)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda stored, _: banks.as_bank(stored, 3), export, dead], ids=["adapt", "export", "dead"]
+)
 def test_adapters_given_to_a_recognizer_without_them_can_learn(dense, tmp_path, make):
     """Adapters that change nothing have a gradient, and after the first update in every array."""
     bank = make(find_model(dense), tmp_path / "model")

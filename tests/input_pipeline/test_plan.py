@@ -1,13 +1,16 @@
 """The order of the data: deterministic, host-independent, and as the sampling promises."""
 
+import concurrent.futures
+import dataclasses
 import pickle
+import shutil
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from input_pipeline.corpora.index import Index, open_index, save_index
+from input_pipeline.corpora.index import Index, find_index, open_index, save_index
 from input_pipeline.plan import EvaluationPlan, TrainingPlan, sampling_weights
 from input_pipeline.table import make_table
 from mms_jax.errors import CorpusError
@@ -158,12 +161,12 @@ def test_temperature_raises_rare_languages_and_small_corpora():
     table = table_of(big, small)
 
     def shares(**betas):
-        weights = sampling_weights(table, **betas) * table.seconds / table.crops
+        weights = sampling_weights(table, **betas) * table.group_seconds / table.crops
         weights /= weights.sum()
         return dict(zip(table.languages, np.bincount(table.language, weights)))
 
     natural = shares(beta_corpus=1.0, beta_language=1.0)
-    assert natural["eng"] == pytest.approx(table.seconds[table.language == 0].sum() / table.seconds.sum())
+    assert natural["eng"] == pytest.approx(table.group_seconds[table.language == 0].sum() / table.group_seconds.sum())
     flat = shares(beta_corpus=0.0, beta_language=0.0)
     assert flat == pytest.approx({"eng": 0.25, "swh": 0.25, "yor": 0.5})
     half = shares(beta_corpus=0.5, beta_language=0.5)
@@ -226,6 +229,82 @@ def test_a_plan_that_is_sent_to_a_worker_is_small(tmp_path):
     np.testing.assert_array_equal(pickle.loads(sent).batch(10**9).items, last.items)
 
 
+@pytest.mark.parametrize("damage", ["stale", "no facts", "no column", "cut off"])
+def test_an_index_that_does_not_fit_is_replaced(tmp_path, damage):
+    folder = tmp_path / "index_train"
+    save_index(make_index({"eng": 20 if damage != "stale" else 19}), folder)
+    if damage == "no facts":
+        (folder / "index.json").unlink()
+    elif damage == "no column":
+        (folder / "speaker.npy").unlink()
+    elif damage == "cut off":
+        (folder / "seconds.npy").write_bytes((folder / "seconds.npy").read_bytes()[:-8])
+    assert find_index(folder, 20) is None
+    save_index(make_index({"eng": 20}), folder)
+    assert len(find_index(folder, 20)) == 20
+    assert [path.name for path in tmp_path.iterdir()] == ["index_train"]
+
+
+def test_many_processes_replace_a_stale_index_at_once(tmp_path):
+    index = make_index({"eng": 20})
+    for _ in range(5):
+        shutil.rmtree(tmp_path / "index_train", ignore_errors=True)
+        save_index(make_index({"eng": 19}), tmp_path / "index_train")
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: save_index(index, tmp_path / "index_train"), range(16)))
+        assert len(find_index(tmp_path / "index_train", 20)) == 20
+        assert [path.name for path in tmp_path.iterdir()] == ["index_train"]
+
+
+def test_utterances_of_no_known_length_are_left_out():
+    index = make_index({"eng": 20})
+    seconds = index.seconds.copy()
+    seconds[0], seconds[-2:] = 0.0, (np.inf, np.nan)
+    table = table_of(dataclasses.replace(index, seconds=seconds), min_seconds=0.0, crop=True, need_text=False)
+    assert len(table) == 17 and table.left_out == {"shorter than 0 s": 1, "of unknown length": 2}
+    assert np.isfinite(sampling_weights(table, beta_corpus=0.5, beta_language=0.5)).all()
+    with pytest.raises(CorpusError, match="hold no utterance"):
+        table_of(index.only(np.zeros(20, bool)))
+
+
+def test_the_last_batch_is_not_filled_with_one_utterance():
+    """Of a language with one short utterance no more is heard than its share."""
+    rng = np.random.default_rng(0)
+    seconds = np.append(rng.uniform(5.0, 20.0, 20_000), 2.0)
+    table = table_of(
+        index_of(seconds, (["a", "b"], np.append(np.zeros(20_000, int), 1)), np.ones(20_001)), buckets=(3.0, 10.0, 20.0)
+    )
+    weights = sampling_weights(table, beta_corpus=1.0, beta_language=0.5)
+    plan = TrainingPlan(table, weights, batch_seconds=2000.0, rows_multiple=1, seed=0)
+    heard = heard_hours(table, plan)
+    hours = table.group_seconds[table.language == 1].sum() / table.group_seconds.sum()
+    share = hours**0.5 / (hours**0.5 + (1 - hours) ** 0.5)
+    assert heard[0, "b"] / sum(heard.values()) == pytest.approx(share, rel=0.02)
+
+
+def test_copies_of_rare_languages_fall_into_different_batches():
+    table = table_of(make_index({"rare": 30, "eng": 20_000}), buckets=(10.0,))
+    weights = sampling_weights(table, beta_corpus=1.0, beta_language=0.5)
+    plan = TrainingPlan(table, weights, batch_seconds=640.0, rows_multiple=1, seed=0)
+    assert plan.rows_by_language(plan.batches)["rare"] > 20 * 30
+    assert plan.repeats(10**6) < 0.001
+
+
+def test_epochs_draw_what_the_ones_before_left_out():
+    """A language of a tenth of its natural share is heard as a whole after little more than ten epochs."""
+    index = make_index({"big": 20_000, "small": 150})
+    table = table_of(index, buckets=(10.0,))
+    weights = sampling_weights(table, beta_corpus=1.0, beta_language=0.0)
+    plan = TrainingPlan(table, weights, batch_seconds=640.0, rows_multiple=1, seed=3)
+    drawn = np.zeros(len(table), int)
+    expected = plan.batches * 64 / 2 / 20_000
+    epochs = round(1.6 / expected)
+    for step in range(epochs * plan.batches):
+        np.add.at(drawn, plan.batch(step).items, 1)
+    big = drawn[table.look_up(np.arange(len(table))).language == 0]
+    assert (big > 0).mean() > 0.97
+
+
 def test_cropped_utterances_are_drawn_in_proportion_to_their_length():
     rng = np.random.default_rng(1)
     seconds = np.concatenate([rng.uniform(12.0, 15.0, 3000), rng.uniform(100.0, 200.0, 400), [4000.0]])
@@ -233,7 +312,7 @@ def test_cropped_utterances_are_drawn_in_proportion_to_their_length():
     table = table_of(index, crop=True, need_text=False)
     plan = natural_plan(table, batch_seconds=100.0)
     drawn = np.bincount(np.concatenate([plan.batch(step).items for step in range(plan.batches)]), minlength=len(table))
-    expected = everything(table).seconds / table.seconds.sum() * drawn.sum()
+    expected = everything(table).seconds / table.group_seconds.sum() * drawn.sum()
     assert np.abs(drawn - expected).max() <= 1.0 + 1e-6
 
 

@@ -62,7 +62,7 @@ def _on_tpu(q: Array, k: Array, v: Array, mask: Array) -> Array:
     twice.
     """
     frames = q.shape[2]
-    padding = -frames % _LANES
+    padding = -frames % (_LANES if frames <= _MOST_KEYS else _BLOCKS[0])
     q, k, v = (jnp.pad(part, ((0, 0), (0, 0), (0, padding), (0, 0))) for part in (q, k, v))
     segments = jnp.pad(mask, ((0, 0), (0, padding))).astype(jnp.int32)
     y = sharding.rows_and_heads_apart(_splash, heads=q.shape[1])(q / math.sqrt(q.shape[-1]), k, v, segments)

@@ -80,10 +80,10 @@ def identity_adapters(layers: int, languages: int, hidden: int, width: int) -> d
       The arrays by name, float32 (layers, languages, ...).
     """
     lead = (layers, languages)
-    down = np.random.default_rng(0).normal(0, 1 / math.sqrt(hidden), (*lead, hidden, width))
+    down = np.random.default_rng(0).standard_normal((*lead, hidden, width), np.float32) / np.float32(math.sqrt(hidden))
     zeros = {"bias": (hidden,), "down_bias": (width,), "up": (width, hidden), "up_bias": (hidden,)}
     bank = {name: np.zeros((*lead, *shape), np.float32) for name, shape in zeros.items()}
-    return bank | {"scale": np.ones((*lead, hidden), np.float32), "down": down.astype(np.float32)}
+    return bank | {"scale": np.ones((*lead, hidden), np.float32), "down": down}
 
 
 def for_rows(params: Any, language: Array) -> tuple[Any, Array]:
