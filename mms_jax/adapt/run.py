@@ -135,7 +135,8 @@ def adapt(settings: Settings, folder: pathlib.Path, say: Say = print) -> dict[st
         "after": {name: after[name] for name in ("cer", "wer", "utterances")},
     }
     write_json(folder / REPORT, report)
-    shutil.rmtree(folder / "start")
+    for whole_models in ("start", "run/checkpoints", "run/best"):  # of some gigabytes each; the result stays
+        shutil.rmtree(folder / whole_models)
     say(format_report(report))
     return report
 
@@ -279,7 +280,7 @@ def run_config(
     config.optimizer.clip_norm = 1.0
     config.log_every = max(1, min(50, settings.updates // 10))
     config.eval_every = config.checkpoint.every = max(1, settings.updates // 20)
-    config.checkpoint.best = "cer"
+    config.checkpoint.best, config.checkpoint.keep = "cer", 1
     return config
 
 

@@ -93,7 +93,8 @@ def test_a_language_is_added_and_the_others_answer_as_before(dense, adapted):
     assert {"cer", "wer", "utterances"} == set(report["after"])
     said = "\n".join(printed)
     assert "symbols: " in said and "memory: " in said and "before, read as" in said
-    assert not (folder / "start").exists()
+    assert not (folder / "start").exists() and not list((folder / "run").rglob("checkpoints")), "one model is kept"
+    assert (folder / "run" / "metrics.jsonl").exists()
 
 
 def test_weights_of_others_do_not_move_by_one_bit(dense, adapted):
