@@ -171,6 +171,21 @@ def test_narrow_operands_leave_parts_of_a_matrix_unit_idle():
     assert step.flops == 2 * 8 * 10 * 512 and step.padded == 2 * 8 * 128 * 512
 
 
+@pytest.mark.parametrize(("kernel", "products"), [("splash_mha_fwd_segmented_residuals", 2),
+                                                  ("splash_mha_dkv_segmented_no_residuals", 5)])  # fmt: skip
+def test_kernels_of_attention_count_their_products(kernel, products):
+    """Heads of 64 take as long as those of 128, which fill the matrix units. The first operand describes the mask."""
+    text = f"""ENTRY %main (m: s8[1,2,1], q: bf16[8,16,1024,64], k: bf16[8,16,512,64]) -> bf16[8,16,1024,64] {{
+  %m = s8[1,2,1]{{2,1,0}} parameter(0)
+  %q = bf16[8,16,1024,64]{{3,2,1,0}} parameter(1)
+  %k = bf16[8,16,512,64]{{3,2,1,0}} parameter(2)
+  ROOT %{kernel}.1 = bf16[8,16,1024,64]{{3,2,1,0}} custom-call(%m, %q, %k), custom_call_target="tpu_custom_call"
+}}
+"""
+    (step,) = Program(text).operations()
+    assert step.flops == 2 * products * 8 * 16 * 1024 * 512 * 64 and step.padded == 2 * step.flops
+
+
 def test_bytes_of_arrays():
     assert Array("bf16", (3, 4), False).bytes == 24 and Array("f32", (), False).bytes == 4
     assert Array("pred", (8,), False).bytes == 8 and Array("s4", (8,), False).bytes == 4
