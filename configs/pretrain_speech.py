@@ -1,4 +1,4 @@
-"""Pretrains a tiny wav2vec 2.0 model on eight hours of natural speech in two dozen languages, on two CPU cores.
+"""Pretrains a tiny wav2vec 2.0 model on seven hours of natural speech in two dozen languages, on two CPU cores.
 
     for set in asterisk fillets ktuberling tuxpaint; do
         python -m input_pipeline.prepare unlabeled --set=$set --data_dir=data; done
