@@ -30,6 +30,10 @@ def open_path(path: str | os.PathLike) -> Any:
         return pathlib.Path(path).expanduser()
     if importlib.util.find_spec("gcsfs") is None:
         raise ConfigError(f"{path}: buckets need pip install 'mms-jax[gcs]'")
+    import fsspec.config
+
+    # A listing that was kept would hide what TensorStore and other hosts have written since.
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
     return epath.Path(path)
 
 
