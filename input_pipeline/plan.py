@@ -77,7 +77,8 @@ class TrainingPlan:
     An epoch is one pass, or several, where that is needed to give each bucket a whole number of draws at less than 1 % from
     its share. Every epoch has the same number of batches, so that batch k can be computed without those before it.
 
-    All rows of all batches hold speech: where the utterances of a bucket do not fill its last batch, shorter ones do.
+    All rows of all batches hold speech: where the utterances of a bucket do not fill its last batch, shorter ones do; the
+    last batch of all is filled up from the bucket with the most draws.
 
     Attributes:
       table: the utterances.

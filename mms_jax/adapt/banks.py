@@ -12,7 +12,7 @@ from mms_jax.inference.select import bank_rows
 from mms_jax.interop.huggingface_export import with_banks
 from mms_jax.models.description import ENCODER, RECOGNIZER, Description
 from mms_jax.models.functional import Params
-from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of, identity_adapters
+from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of, identity_adapters, with_adapters
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.vocabulary import VocabularyBank, vocabulary_from_json
 
@@ -33,7 +33,7 @@ def as_bank(stored: StoredModel, width: int) -> StoredModel:
     adapters = adapters_of(params) or identity_adapters(config.layers, 1, config.hidden, width)
     width, languages = adapters["down"].shape[-1], adapters["down"].shape[1]
     config = dataclasses.replace(config, adapter_languages=languages, adapter_width=width)
-    params = _with_adapters(params, _revived(adapters, config))
+    params = with_adapters(params, _revived(adapters, config))
     return _replaced(stored, params, config, vocabulary_from_json(stored.description["vocabulary"]))
 
 
@@ -48,13 +48,6 @@ def _revived(adapters: dict[str, Any], config: Wav2Vec2Config) -> dict[str, np.n
     for name, bank in revived.items():
         bank[:, ~used] = fresh[name]
     return revived
-
-
-def _with_adapters(params: Params, adapters: dict[str, np.ndarray]) -> Params:
-    backbone = params["backbone"]
-    encoder = backbone["encoder"]
-    layers = {**encoder["layers"], ADAPTERS: adapters}
-    return {**params, "backbone": {**backbone, "encoder": {**encoder, "layers": layers}}}
 
 
 def _replaced(stored: StoredModel, params: Params, config: Wav2Vec2Config, vocabulary: Any) -> StoredModel:
@@ -128,7 +121,7 @@ def with_language(stored: StoredModel, language: str, trained: StoredModel) -> S
     }
     origin = {name: trained.description[name] for name in ("history", "chosen") if name in trained.description}
     changed = dataclasses.replace(stored, description=cast(Description, {**plain, **origin}))
-    return _replaced(changed, _with_adapters({**params, HEADS: heads}, adapters), config, joined)
+    return _replaced(changed, with_adapters({**params, HEADS: heads}, adapters), config, joined)
 
 
 def _padded(bank: np.ndarray, symbols: int) -> np.ndarray:

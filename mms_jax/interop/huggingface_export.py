@@ -23,7 +23,7 @@ from mms_jax.interop.keys import spread
 from mms_jax.interop.safetensors_files import save_safetensors
 from mms_jax.models.description import ENCODER, IDENTIFIER, RECOGNIZER, Description, origin_of
 from mms_jax.models.functional import Params
-from mms_jax.models.wav2vec2.banks import ADAPTERS, HEADS, adapters_of, identity_adapters
+from mms_jax.models.wav2vec2.banks import HEADS, adapters_of, identity_adapters, with_adapters
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 from mms_jax.text.vocabulary import WORD_TOKEN, AnyVocabulary, Vocabulary, VocabularyBank, vocabulary_from_json
 
@@ -105,9 +105,7 @@ def with_banks(stored: StoredModel, width: int = 1) -> StoredModel:
         heads["kernel"][language, :, : len(own)] = kernel[:, own]
         heads["bias"][language, : len(own)] = bias[own]
     adapters = adapters_of(stored.params) or identity_adapters(config.layers, len(columns), config.hidden, width)
-    backbone = stored.params["backbone"]
-    layers = {**backbone["encoder"]["layers"], ADAPTERS: adapters}
-    params = {"backbone": {**backbone, "encoder": {**backbone["encoder"], "layers": layers}}, HEADS: heads}
+    params = with_adapters({"backbone": stored.params["backbone"], HEADS: heads}, adapters)
     changes = {"model": config.to_json(), "vocabulary": bank.to_json()}
     return dataclasses.replace(stored, description=cast(Description, {**stored.description, **changes}), params=params)
 

@@ -68,6 +68,14 @@ def adapters_of(params: Any) -> dict[str, Any]:
     return params["backbone"]["encoder"]["layers"].get(ADAPTERS, {})
 
 
+def with_adapters(params: Any, adapters: dict[str, Any]) -> Any:
+    """The parameters with these banks of adapters in the place of their own, if they have any."""
+    backbone = params["backbone"]
+    encoder = backbone["encoder"]
+    layers = {**encoder["layers"], ADAPTERS: adapters}
+    return {**params, "backbone": {**backbone, "encoder": {**encoder, "layers": layers}}}
+
+
 def identity_adapters(layers: int, languages: int, hidden: int, width: int) -> dict[str, np.ndarray]:
     """A bank of adapters that change nothing and can learn, with the initial weights of AdapterBank.
 
