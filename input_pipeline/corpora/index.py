@@ -17,6 +17,7 @@ import numpy as np
 
 _COLUMNS = ("record", "seconds", "characters", "speaker")
 _FACTS = "index.json"
+_ATTEMPTS = 100  # to put an index in the place of another, while other processes do
 
 Named = tuple[Sequence[str], np.ndarray]
 
@@ -162,14 +163,19 @@ def save_index(index: Index, folder: pathlib.Path) -> None:
             "alphabets": index.alphabets,
         }
         (temporary / _FACTS).write_text(json.dumps(facts), encoding="utf-8")
-        if find_index(folder, len(index)) is None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                temporary.rename(folder)
+                break
+            except OSError:
+                if find_index(folder, len(index)) is not None:
+                    break
+                if attempt == _ATTEMPTS - 1:
+                    raise
+            # Another process may do the same, or have put a good one there since it was looked at.
             with contextlib.suppress(FileNotFoundError):
                 folder.rename(aside)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if find_index(folder, len(index)) is None:
-                raise
+            shutil.rmtree(aside, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(aside, ignore_errors=True)
