@@ -27,7 +27,7 @@ from input_pipeline.dataset import evaluation_data, language_hours, open_corpora
 from input_pipeline.decode import Batch
 from input_pipeline.loader import load_batches
 from input_pipeline.table import format_left_out
-from mms_jax import sharding
+from mms_jax import distributed, sharding
 from mms_jax.checkpoint import FOLDER, StoredModel, checkpoint_folder, is_best, load_model
 from mms_jax.config import current_config
 from mms_jax.errors import CheckpointError, ConfigError
@@ -101,7 +101,7 @@ class Evaluator:
             start=0,
             stop=self._plan.batches,
             workers=self._config.input.workers,
-            **sharding.this_process(),
+            **distributed.this_process(),
         )
         with contextlib.closing(batches):
             bar = tqdm(batches, total=self._plan.batches, desc="evaluate", unit="batch", disable=not self._progress)
@@ -209,7 +209,7 @@ def _check_task(stored: StoredModel, task: type[Task], workdir: str) -> None:
 
 
 def _main(config: ConfigDict, workdir: str) -> None:
-    sharding.start_distributed(config.distributed)
+    distributed.join_job(config.distributed)
     result = evaluate(config, workdir)
     if jax.process_index() == 0:
         path = result_folder(workdir) / "evaluation.json"

@@ -5,13 +5,11 @@ axis whose size the mesh axis does not divide is replicated.
 """
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from absl import logging
 from flax import nnx
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
@@ -20,8 +18,6 @@ from mms_jax.errors import ConfigError
 
 BatchT = TypeVar("BatchT")
 
-_NEEDED = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
-HEARTBEAT_SECONDS = 30  # after which a process that is silent is given up, and all others end
 MESH_AXES = ("data", "fsdp", "tensor")
 BATCH_AXES = ("data", "fsdp")  # rows of a batch are spread over both
 RULES: dict[str, str] = {
@@ -32,47 +28,6 @@ RULES: dict[str, str] = {
     "heads": "tensor",
     "vocabulary": "tensor",
 }
-
-
-def start_distributed(ask: bool = False) -> None:
-    """Joins the other processes of a job where there are any; call before anything touches a device.
-
-    A cluster that JAX detects (Cloud TPU pods, SLURM with more than one task, Open MPI, Kubernetes JobSets) is joined
-    automatically. With `ask`, or where JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process) is set, the process joins in
-    any case; elsewhere than in those clusters it also needs JAX_NUM_PROCESSES and JAX_PROCESS_ID.
-
-    Raises:
-      ConfigError: one of these variables is missing, or no number. An error while joining is never suppressed.
-    """
-    tasks = int(os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1")))
-    hosts = len(os.environ.get("TPU_WORKER_HOSTNAMES", "localhost").split(","))
-    if ask or tasks > 1 or hosts > 1 or "JAX_COORDINATOR_ADDRESS" in os.environ:
-        _join()
-        logging.info("process %d of %d", jax.process_index(), jax.process_count())
-
-
-def _join() -> None:
-    named = _named_in_environment()
-    try:
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **named)
-    except ValueError as error:  # JAX found no cluster
-        raise ConfigError(f"no other processes to join were found: {error}; set {_NEEDED}") from error
-
-
-def _named_in_environment() -> dict[str, Any]:
-    """The number of processes, and which this is, where the environment says so; JAX itself reads only the address."""
-    names = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
-    if not any(name in os.environ for name in names.values()):
-        return {}
-    try:
-        return {argument: int(os.environ[name]) for argument, name in names.items()}
-    except (KeyError, ValueError) as error:
-        raise ConfigError(f"joining other processes needs {_NEEDED}, the last two as numbers ({error})") from error
-
-
-def this_process() -> dict[str, int]:
-    """The index of this process and the number of processes, from which a loader selects its rows."""
-    return {"process": jax.process_index(), "processes": jax.process_count()}
 
 
 def make_mesh(

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from input_pipeline.dataset import language_hours, open_corpora, training_data, warn_of_rare_languages
 from input_pipeline.loader import load_batches
-from mms_jax import sharding
+from mms_jax import distributed, sharding
 from mms_jax.checkpoint import Checkpoints
 from mms_jax.command import catching_signals
 from mms_jax.config import current_config
@@ -103,7 +103,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         best = Best(folder, config) if config.checkpoint.best else None
         batches = load_batches(
             plan, decoder, start=first, stop=config.total_steps, workers=config.input.workers,
-            prefetch=config.input.prefetch, **sharding.this_process(),
+            prefetch=config.input.prefetch, **distributed.this_process(),
         )  # fmt: skip
         stack.callback(batches.close)
         logs = stack.enter_context(LogFolder(folder))
@@ -203,7 +203,7 @@ def listen_for_termination() -> Iterator[Callable[[int], int]]:
 
 
 def _main(config: ConfigDict, workdir: str) -> None:
-    sharding.start_distributed(config.distributed)
+    distributed.join_job(config.distributed)
     train(config, workdir)
 
 

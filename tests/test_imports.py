@@ -18,6 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "audio": {"errors"},
     "decoding": {"text", "files", "errors"},
     "sharding": {"errors"},
+    "distributed": {"errors"},
     "hardware": {"errors"},
     "optimizers": {"errors"},
     "models": {"sharding", "audio", "text", "errors"},
@@ -49,6 +50,7 @@ ROOMS: dict[str, set[str]] = {
     "experiment": {"command", "config", "errors"},
     "evaluate": {
         "command",
+        "distributed",
         "experiment",
         "config",
         "training",
@@ -64,6 +66,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "train": {
         "command",
+        "distributed",
         "experiment",
         "config",
         "evaluate",

@@ -3,10 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import os
-import socket
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -213,44 +209,3 @@ def test_slices_that_a_mesh_does_not_fill_are_explained():
 def test_mesh_names_its_axis_types():
     assert set(sharding.make_mesh().axis_types) == {jax.sharding.AxisType.Auto}
     assert set(sharding.make_mesh(explicit=True).axis_types) == {jax.sharding.AxisType.Explicit}
-
-
-def test_distributed_starts_only_where_a_cluster_is(monkeypatch):
-    calls = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda **settings: calls.append(settings))
-    for name in ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES", "JAX_COORDINATOR_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-    sharding.start_distributed()
-    assert not calls
-    sharding.start_distributed(ask=True)
-    monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "host0,host1")
-    sharding.start_distributed()
-    monkeypatch.delenv("TPU_WORKER_HOSTNAMES")
-    monkeypatch.setenv("SLURM_NTASKS", "4")
-    sharding.start_distributed()
-    assert calls == [{"heartbeat_timeout_seconds": sharding.HEARTBEAT_SECONDS}] * 3
-
-
-def test_processes_find_each_other_by_environment_variables():
-    """Outside of the clusters that JAX detects."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-    program = (
-        "import jax; from mms_jax import sharding; sharding.start_distributed(); "
-        "print(jax.process_index(), jax.process_count())"
-    )
-    jobs = []
-    for rank in "01":
-        job = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": rank}
-        jobs.append(
-            subprocess.Popen([sys.executable, "-c", program], env=os.environ | job, stdout=subprocess.PIPE, text=True)
-        )
-    assert [job.communicate(timeout=120)[0].split() for job in jobs] == [["0", "2"], ["1", "2"]]
-
-
-def test_variables_that_are_missing_are_named(monkeypatch):
-    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
-    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
-    with pytest.raises(ConfigError, match="JAX_NUM_PROCESSES and JAX_PROCESS_ID, the last two as numbers"):
-        sharding.start_distributed()

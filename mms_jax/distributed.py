@@ -1,0 +1,87 @@
+"""The processes of a job: whether there are others, and how they are joined."""
+
+import os
+import re
+import urllib.error
+import urllib.request
+from typing import Any
+
+import jax
+from absl import logging
+
+from mms_jax.errors import ConfigError
+
+HEARTBEAT_SECONDS = 30  # after which a process that is silent is given up, and all others end
+_NEEDED = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+
+
+def join_job(ask: bool = False) -> None:
+    """Joins the other processes of a job where there are any; call before anything touches a device.
+
+    A cluster that JAX detects (TPU VMs and Kubernetes of Google Cloud, SLURM with more than one task, Open MPI) is joined
+    automatically. With `ask`, or where JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process) is set, the process joins in
+    any case; elsewhere than in those clusters it also needs JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+
+    Raises:
+      ConfigError: one of these variables is missing, or no number. An error while joining is never suppressed.
+    """
+    tasks = int(os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1")))
+    if ask or tasks > 1 or _tpu_hosts() > 1 or "JAX_COORDINATOR_ADDRESS" in os.environ:
+        _join()
+        logging.info("process %d of %d", jax.process_index(), jax.process_count())
+
+
+def _tpu_hosts() -> int:
+    """The hosts of the TPU slice of which this machine is one, in all slices of the job; 1 elsewhere.
+
+    Kubernetes names them in the environment, TPU VMs in the metadata of Compute Engine, where JAX looks, too.
+    """
+    if named := os.environ.get("TPU_PROCESS_ADDRESSES", os.environ.get("TPU_WORKER_HOSTNAMES")):
+        return len(named.split(",")) * int(os.environ.get("MEGASCALE_NUM_SLICES", "1"))
+    # JAX sets the first of these where it finds no chips.
+    if "TPU_SKIP_MDS_QUERY" in os.environ or os.environ.get("JAX_PLATFORMS") == "cpu":
+        return 1
+    hosts = len(_metadata("worker-network-endpoints").split(","))
+    slices = re.search(r"MEGASCALE_NUM_SLICES: *'?(\d+)", _metadata("tpu-env"))
+    return hosts * (int(slices[1]) if slices else 1)
+
+
+def _metadata(name: str) -> str:
+    """An attribute of this virtual machine; "" for one that it lacks, and outside of Google Cloud."""
+    server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
+    address = f"http://{server}/computeMetadata/v1/instance/attributes/{name}"
+    request = urllib.request.Request(address, headers={"Metadata-Flavor": "Google"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return ""
+        raise ConfigError(f"{address}: {error}; whether other hosts are part of this job is not known") from error
+    except OSError as error:
+        logging.warning("%s cannot be read (%s): this host is taken for the only one of its job", address, error)
+        return ""
+
+
+def _join() -> None:
+    named = _named_in_environment()
+    try:
+        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **named)
+    except ValueError as error:  # JAX found no cluster
+        raise ConfigError(f"no other processes to join were found: {error}; set {_NEEDED}") from error
+
+
+def _named_in_environment() -> dict[str, Any]:
+    """The number of processes, and which this is, where the environment says so; JAX itself reads only the address."""
+    names = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
+    if not any(name in os.environ for name in names.values()):
+        return {}
+    try:
+        return {argument: int(os.environ[name]) for argument, name in names.items()}
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"joining other processes needs {_NEEDED}, the last two as numbers ({error})") from error
+
+
+def this_process() -> dict[str, int]:
+    """The index of this process and the number of processes, from which a loader selects its rows."""
+    return {"process": jax.process_index(), "processes": jax.process_count()}
