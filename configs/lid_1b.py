@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.input.rows_multiple = 16
     config.input.workers = 16
     config.optimizer.schedule = "tri_stage"
+    config.optimizer.skip_above = 10.0
     config.eval_every = 2000
     config.checkpoint.every = 2000
     config.checkpoint.best = "macro_accuracy"

@@ -94,9 +94,10 @@ class Decoder:
         self._noise = tuple(noise)
         self._speakers = {name: number for number, name in enumerate(speakers)}
 
-    def __call__(self, batch: PlannedBatch, rows: slice = slice(None)) -> Batch:
-        """Decodes some rows of a planned batch: those of this process."""
-        items = batch.items[rows]
+    def __call__(self, batch: PlannedBatch, rows: Sequence[int] | None = None) -> Batch:
+        """Decodes some rows of a planned batch: those of this process, or all."""
+        numbers = np.arange(len(batch.items)) if rows is None else np.asarray(rows)
+        items = batch.items[numbers]
         out: Batch = {
             "waveforms": np.zeros((len(items), batch.samples), np.float32),
             "lengths": np.zeros(len(items), np.int32),
@@ -111,12 +112,11 @@ class Decoder:
             out["labels"] = np.zeros((len(items), batch.labels), np.int32)
             out["label_lengths"] = np.zeros(len(items), np.int32)
         utterances = self._table.look_up(np.maximum(items, 0))
-        first = rows.start or 0
-        for row, item in enumerate(items):
+        for row, (number, item) in enumerate(zip(numbers.tolist(), items)):
             if item < 0:
                 continue
             # By step and row, so that an utterance that occurs twice in a batch is cropped twice.
-            random = np.random.default_rng((self._seed, batch.step, first + row))
+            random = np.random.default_rng((self._seed, batch.step, number))
             try:
                 self._fill(out, row, utterances, batch, random)
             except AudioError as error:

@@ -24,7 +24,7 @@ from absl import logging
 from etils import epath
 from orbax.checkpoint import v1 as ocp
 
-from mms_jax.errors import CheckpointError
+from mms_jax.errors import CheckpointError, StoreError
 from mms_jax.files import in_bucket, open_path, read_json
 from mms_jax.models.description import Description, upgraded
 
@@ -82,40 +82,37 @@ class Checkpoints:
         with self._explained(step):
             response.result()
 
-    def restore(self, params: PyTree, train: PyTree) -> tuple[PyTree, PyTree] | None:
+    def restore(self, params: PyTree, train: PyTree) -> tuple[PyTree, PyTree, Description] | None:
         """Restores the newest checkpoint that can be read.
 
         Args:
           params, train: abstract trees: a ShapeDtypeStruct with sharding for each array.
 
         Returns:
-          (params, train), or None where nothing was saved yet.
+          (params, train, model), or None where nothing was saved yet.
 
         Raises:
-          CheckpointError: there are checkpoints, but none can be read.
+          CheckpointError: there are checkpoints, but none can be read. StoreError: the bucket cannot be reached.
         """
         failures = []
         for step in reversed(self.steps):
             try:
-                entries = self._checkpointer.load_checkpointables(step, {"params": params, "train": train})
+                wanted = {"params": params, "train": train, "model": None}
+                entries = self._checkpointer.load_checkpointables(step, wanted)
+                description = upgraded(entries["model"])
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files.
                 _raise_if_unreachable(error, self._directory)
                 failures.append(f"{self._directory / str(step)}: {_first_line(error)}")
                 logging.warning("checkpoint %s is damaged and is skipped (%s)", step, _first_line(error))
                 continue
             self._discard_newer(step)
-            return entries["params"], entries["train"]
+            return entries["params"], entries["train"], description
         if failures:
             raise CheckpointError(
                 "no checkpoint of this run can be read; restore the folder from a backup, or start in a new --workdir\n  "
                 + "\n  ".join(failures)
             )
         return None
-
-    def description(self) -> Description:
-        """The description in the newest checkpoint, which `restore` has read."""
-        entries = self._checkpointer.load_checkpointables(self.steps[-1], {"model": None})
-        return upgraded(entries["model"])
 
     def close(self) -> None:
         """Waits for the save under way and closes the folder."""
@@ -160,7 +157,8 @@ class Checkpoints:
             standing = self._standing(step)
             reason = "the disk is full" if _is_full_disk(error) else _first_line(error)
             remedy = "See to the bucket" if in_bucket(self._directory) else "Make room (or repair the folder)"
-            raise CheckpointError(
+            kind = StoreError if in_bucket(self._directory) else CheckpointError
+            raise kind(
                 f"step {step} could not be saved in {self._directory}: {reason}. {standing.capitalize()}. "
                 f"{remedy} and run the same command again: it continues from there."
             ) from error
@@ -317,12 +315,12 @@ _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSI
 
 
 def _raise_if_unreachable(error: BaseException, place: Any) -> None:
-    """Raises CheckpointError where a bucket could not be read, which says nothing of the checkpoint."""
+    """Raises StoreError where a bucket could not be read, which says nothing of the checkpoint."""
     if in_bucket(place) and any(
         isinstance(one, ConnectionError | TimeoutError) or any(sign in str(one) for sign in _UNREACHABLE)
         for one in _causes(error)
     ):
-        raise CheckpointError(
+        raise StoreError(
             f"{place} cannot be read now ({_first_line(error)}); see to network and permissions, and run the same command "
             "again"
         ) from error

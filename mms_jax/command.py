@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from mms_jax.errors import MmsError, Stopped
+from mms_jax.errors import TRY_AGAIN, MmsError, Stopped, StoreError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _held: list[int] = []  # signals that arrived while they were held
@@ -98,8 +98,8 @@ def run_command(command: Callable[[], int | None]) -> int:
     """Runs a command; prints the errors that users can mend as one line.
 
     Returns:
-      The exit status: the command's, 0 where it returns None; 1 for an error; 128 + the signal's number where one
-      stopped it.
+      The exit status: the command's, 0 where it returns None; 1 for an error, TRY_AGAIN for one that may pass; 128 + the
+      signal's number where one stopped it.
     """
     hook = sys.unraisablehook
     sys.unraisablehook = _send_again
@@ -121,7 +121,7 @@ def run_command(command: Callable[[], int | None]) -> int:
         return 128 + getattr(signal, "SIGPIPE", 13)
     except (MmsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return TRY_AGAIN if isinstance(error, StoreError) else 1
     finally:
         sys.unraisablehook = hook
 

@@ -80,8 +80,3 @@ def _named_in_environment() -> dict[str, Any]:
         return {argument: int(os.environ[name]) for argument, name in names.items()}
     except (KeyError, ValueError) as error:
         raise ConfigError(f"joining other processes needs {_NEEDED}, the last two as numbers ({error})") from error
-
-
-def this_process() -> dict[str, int]:
-    """The index of this process and the number of processes, from which a loader selects its rows."""
-    return {"process": jax.process_index(), "processes": jax.process_count()}

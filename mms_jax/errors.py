@@ -4,6 +4,8 @@ Every message names the file, key or argument at fault, and the remedy. Subclass
 ValueErrors.
 """
 
+TRY_AGAIN = 75  # exit status, EX_TEMPFAIL of sysexits.h, after which launch/job.sh starts a job again
+
 
 class MmsError(Exception):
     """The base class of every error that a user can cause and fix."""
@@ -19,6 +21,10 @@ class AudioError(MmsError, ValueError):
 
 class CheckpointError(MmsError, RuntimeError):
     """A checkpoint that cannot be written, found or read."""
+
+
+class StoreError(CheckpointError):
+    """A bucket that refuses requests: the same command may succeed later, and commands end with status 75."""
 
 
 class ConfigError(MmsError, ValueError):

@@ -101,7 +101,7 @@ class Evaluator:
             start=0,
             stop=self._plan.batches,
             workers=self._config.input.workers,
-            **distributed.this_process(),
+            **sharding.parts_of_process(self._mesh),
         )
         with contextlib.closing(batches):
             bar = tqdm(batches, total=self._plan.batches, desc="evaluate", unit="batch", disable=not self._progress)

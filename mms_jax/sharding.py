@@ -199,10 +199,41 @@ def automatic(update: Callable, state: Any) -> Callable:
     return jax.sharding.auto_axes(update, out_sharding=(places, PartitionSpec()))
 
 
+def parts_of_process(mesh: Mesh) -> dict[str, Any]:
+    """The parts of a batch that this process reads: those of its devices, of all into which the mesh cuts the rows.
+
+    Processes read the same part where the tensor axis spans them. Devices of a process need not follow each other.
+
+    Returns:
+      {"parts": their numbers, ascending, "of": the number of all parts}.
+    """
+    count = _row_devices(mesh)
+    places = batch_sharding(mesh).addressable_devices_indices_map((count,))
+    return {"parts": sorted({index[0].start or 0 for index in places.values() if index}), "of": count}
+
+
 def put_batch(batch: BatchT, mesh: Mesh) -> BatchT:
-    """Places this process's rows of a batch, a dict of arrays, as global arrays sharded over the mesh."""
-    sharding = batch_sharding(mesh)
-    return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(sharding, rows), batch)
+    """Places the rows that this process has read as global arrays sharded over the mesh.
+
+    Args:
+      batch: a dict of arrays, whose rows are the parts that `parts_of_process` names, in this order.
+      mesh: over which the rows are spread.
+    """
+    place = batch_sharding(mesh)
+    cut = parts_of_process(mesh)
+
+    def put(rows: np.ndarray) -> jax.Array:
+        size = len(rows) // len(cut["parts"])
+        first = {part: number * size for number, part in enumerate(cut["parts"])}
+
+        def of_device(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None  # each device here holds some rows
+            start = first[(index[0].start or 0) // size]
+            return rows[start : start + size]
+
+        return jax.make_array_from_callback((size * cut["of"], *rows.shape[1:]), place, of_device)
+
+    return jax.tree.map(put, batch)
 
 
 def put_array(array: Any, place: Sharding) -> jax.Array:

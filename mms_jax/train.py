@@ -103,7 +103,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         best = Best(folder, config) if config.checkpoint.best else None
         batches = load_batches(
             plan, decoder, start=first, stop=config.total_steps, workers=config.input.workers,
-            prefetch=config.input.prefetch, **distributed.this_process(),
+            prefetch=config.input.prefetch, **sharding.parts_of_process(mesh),
         )  # fmt: skip
         stack.callback(batches.close)
         logs = stack.enter_context(LogFolder(folder))
@@ -128,7 +128,10 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
 
             stopped_by = stop_asked(step)
             last = step == config.total_steps or bool(stopped_by)
-            saving = step % config.checkpoint.every == 0 or last
+            stopping = bool(stopped_by) and step < config.total_steps
+            evaluating = config.eval_every and (step % config.eval_every == 0 or step == config.total_steps)
+            # Before an evaluation, too: a preemption does not interrupt it, and may kill the process in it.
+            saving = step % config.checkpoint.every == 0 or last or evaluating
             if saving or step % config.log_every == 0:
                 figures = window.close() | {"learning_rate": float(schedule(step - 1))} | machine.take()
                 writer.write(step, figures)
@@ -138,7 +141,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
                     save_state(checkpoints, state, task, history)
                     writer.flush()
                     logs.publish()
-            if evaluator and (step % config.eval_every == 0 or step == config.total_steps):
+            if evaluator and evaluating and not stopping:
                 with watchdog.paused():
                     params = swap_average(state).params
                     result = evaluator.report(params, writer, step)

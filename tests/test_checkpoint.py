@@ -39,7 +39,7 @@ def damage(folder: pathlib.Path, step: int, entry: str) -> None:
 
 def test_round_trip_gives_the_same_arrays(tmp_path):
     with_tuple = saved(tmp_path, 3)
-    params, train = with_tuple.restore(*abstract())
+    params, train, _ = with_tuple.restore(*abstract())
     np.testing.assert_array_equal(params["layer"]["kernel"], np.full((2, 3), 3.0))
     assert int(train["step"]) == 3 and isinstance(train["moments"], tuple)
     stored = load_model(tmp_path)
@@ -58,13 +58,13 @@ def test_nothing_saved_yet(tmp_path):
         load_model(tmp_path)
 
 
-@pytest.mark.parametrize("entry", ["params", "train"])
+@pytest.mark.parametrize("entry", ["params", "train", "model"])
 def test_damaged_newest_falls_back_and_is_moved_aside(tmp_path, entry):
     saved(tmp_path, 1, 2).close()
     damage(tmp_path, 2, entry)
     checkpoints = Checkpoints(tmp_path)
-    params, train = checkpoints.restore(*abstract())
-    assert float(params["layer"]["kernel"][0, 0]) == 1.0 and int(train["step"]) == 1
+    params, train, model = checkpoints.restore(*abstract())
+    assert float(params["layer"]["kernel"][0, 0]) == 1.0 and int(train["step"]) == 1 and model == MODEL
     assert (tmp_path / "damaged_checkpoint_2").is_dir()
     checkpoints.save(2, *trees(2.0), MODEL)
     checkpoints.close()

@@ -206,6 +206,18 @@ def test_slices_that_a_mesh_does_not_fill_are_explained():
         sharding.arrange_slices((1, 1, 9), 3, devices)
 
 
+def test_a_process_reads_the_rows_of_its_devices(monkeypatch):
+    """Two processes whose devices take turns in the mesh."""
+    grid = np.asarray(jax.devices()[:8]).reshape(4, 2, 1)
+    mesh = jax.sharding.Mesh(grid, sharding.MESH_AXES)
+    place = sharding.batch_sharding(mesh)
+    ours = {device for device in grid.flat if device.id % 2}
+    everywhere = place.devices_indices_map((8,))
+    kept = {device: index for device, index in everywhere.items() if device in ours}
+    monkeypatch.setattr(type(place), "addressable_devices_indices_map", lambda *unused: kept)
+    assert sharding.parts_of_process(mesh) == {"parts": [1, 3, 5, 7], "of": 8}
+
+
 def test_mesh_names_its_axis_types():
     assert set(sharding.make_mesh().axis_types) == {jax.sharding.AxisType.Auto}
     assert set(sharding.make_mesh(explicit=True).axis_types) == {jax.sharding.AxisType.Explicit}

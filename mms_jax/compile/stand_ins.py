@@ -86,7 +86,7 @@ def abstract_batch(config: ConfigDict, corpus: Corpus, task: Task, mesh: jax.sha
     plan, decoder = training_data(config.input, [corpus], task.needs, config.seed)
     planned = plan.batch(0)
     place = sharding.batch_sharding(mesh)
-    one_row: dict[str, Any] = {**decoder(planned, slice(0, 1))}
+    one_row: dict[str, Any] = {**decoder(planned, [0])}
     return {
         name: jax.ShapeDtypeStruct((len(planned.items), *value.shape[1:]), value.dtype, sharding=place)
         for name, value in one_row.items()

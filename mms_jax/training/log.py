@@ -175,8 +175,9 @@ class Profile:
     """A profile of a few steps, in FOLDER/profile."""
 
     def __init__(self, folder: pathlib.Path, start: int, steps: int):
-        """Profiles `steps` steps from step `start` on; none where `start` is 0."""
-        self._folder, self._start, self._end = folder / "profile", start, start + steps - 1
+        """Profiles `steps` steps, beginning at the first one from `start` on that this process runs; none for `start` 0."""
+        self._folder, self._start, self._steps = folder / "profile", start, steps
+        self._end: int | None = None  # the last step of the profile; None until it begins
         self._running = False
 
     def __enter__(self) -> Self:
@@ -188,7 +189,8 @@ class Profile:
 
     def before(self, step: int) -> None:
         """Call before each step."""
-        if self._start and step == self._start:
+        if self._start and self._end is None and step >= self._start:
+            self._end = step + self._steps - 1
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 

@@ -51,12 +51,13 @@ def starting_state(
       The state; and the history of the model that the run started from, None where there is none.
     """
     abstract = abstract_state(task, model, optimizer, mesh)
-    state = restore_state(checkpoints, abstract)
-    origin = "fresh start" if state is None else f"resuming at step {int(state.step)}"
-    started_from = None
-    if state is not None:
-        _check_same_labels(task.describe(), checkpoints.description())
-        started_from = checkpoints.description().get("history", {}).get("started_from")
+    restored = restore_state(checkpoints, abstract)
+    origin, started_from = "fresh start", None
+    if restored is not None:
+        state, description = restored
+        origin = f"resuming at step {int(state.step)}"
+        _check_same_labels(task.describe(), description)
+        started_from = description.get("history", {}).get("started_from")
     else:
         state = initial_state(task, model, optimizer, abstract, config.seed)
         if config.init_from:
@@ -144,13 +145,13 @@ def initial_state(
     return jax.jit(init, out_shardings=shardings)(jax.random.key(seed))
 
 
-def restore_state(checkpoints: Checkpoints, abstract: TrainState) -> TrainState | None:
-    """The state of this run's newest readable checkpoint, or None where there is none."""
+def restore_state(checkpoints: Checkpoints, abstract: TrainState) -> tuple[TrainState, Description] | None:
+    """The state and description of this run's newest readable checkpoint, or None where there is none."""
     restored = checkpoints.restore(abstract.params, {"optimizer": abstract.optimizer, "step": abstract.step})
     if restored is None:
         return None
-    params, rest = restored
-    return swap_average(TrainState(params, rest["optimizer"], rest["step"]))
+    params, rest, description = restored
+    return swap_average(TrainState(params, rest["optimizer"], rest["step"])), description
 
 
 def save_state(checkpoints: Checkpoints, state: TrainState, task: Task, history: dict[str, Any]) -> None:

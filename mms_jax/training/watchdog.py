@@ -11,16 +11,18 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Self
 
-STATUS = 75  # EX_TEMPFAIL: the same command, again, may succeed
+from mms_jax.errors import TRY_AGAIN
+
 _STEPS = 50  # of which the median is taken
-_FEWEST = 5  # steps before it watches: the first compile
+_FEWEST = 5  # steps of which a median is taken
+_COMPILING = 4  # times the seconds that any step may take: the first steps, which are compiled
 
 
 class Watchdog(contextlib.AbstractContextManager):
     """Watches the time since the last step, in a thread.
 
     After `factor` times the median step, though not before `seconds`, it prints what every thread does, and ends the process
-    with STATUS. Saving and evaluating are not watched, see `paused`.
+    with TRY_AGAIN. The first steps may take four times `seconds`. Saving and evaluating are not watched, see `paused`.
     """
 
     def __init__(self, factor: float, seconds: float):
@@ -38,6 +40,7 @@ class Watchdog(contextlib.AbstractContextManager):
 
     def __enter__(self) -> Self:
         """Begins to watch."""
+        self._last = time.monotonic()
         if self._factor:
             self._thread.start()
         return self
@@ -64,8 +67,10 @@ class Watchdog(contextlib.AbstractContextManager):
 
     def _allowed(self) -> float | None:
         """Seconds that the current step may take; None while it is not watched."""
-        if self._last is None or len(self._durations) < _FEWEST:
+        if self._last is None:
             return None
+        if len(self._durations) < _FEWEST:
+            return _COMPILING * self._seconds
         return max(self._seconds, self._factor * statistics.median(list(self._durations)))
 
     def _watch(self) -> None:
@@ -74,10 +79,10 @@ class Watchdog(contextlib.AbstractContextManager):
             if begun is not None and allowed is not None and time.monotonic() - begun > allowed:
                 faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
                 print(
-                    f"error: no step has finished for {allowed:.0f} s, {self._factor:g} times the median; what every thread "
-                    "does is printed above. Another process may be gone, or the disk may hang: the same command continues "
+                    f"error: no step has finished for {allowed:.0f} s (see config.watchdog); what every thread does is "
+                    "printed above. Another process may be gone, or the disk may hang: the same command continues "
                     "from the last checkpoint",
                     file=sys.stderr,
                     flush=True,
                 )
-                os._exit(STATUS)
+                os._exit(TRY_AGAIN)

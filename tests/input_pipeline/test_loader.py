@@ -50,8 +50,7 @@ def test_order_does_not_depend_on_workers_or_hosts(opened, workers):
     expected = [decoder(plan.batch(step)) for step in range(3, 9)]
     loaded = list(load_batches(plan, decoder, start=3, stop=9, workers=workers))
     halves = [
-        list(load_batches(plan, decoder, start=3, stop=9, workers=0, process=process, processes=2))
-        for process in range(2)
+        list(load_batches(plan, decoder, start=3, stop=9, workers=0, parts=[process], of=2)) for process in range(2)
     ]
     assert len(loaded) == 6
     for number, batch in enumerate(expected):
@@ -170,7 +169,7 @@ def test_an_utterance_that_fills_a_batch_is_cropped_anew_in_each_row(tone_config
     same = dataclasses.replace(batch, items=np.full(30, longest))
     rows = decoder(same)["waveforms"]
     assert len(np.unique(rows, axis=0)) == 30
-    halves = [decoder(same, part)["waveforms"] for part in (slice(0, 15), slice(15, 30))]
+    halves = [decoder(same, part)["waveforms"] for part in (range(15), range(15, 30))]
     np.testing.assert_array_equal(np.concatenate(halves), rows)  # whatever process decodes them
 
 

@@ -17,7 +17,15 @@ import mms_jax
 from input_pipeline.dataset import open_corpora
 from mms_jax import files
 from mms_jax.checkpoint import BestCheckpoint, load_model
-from mms_jax.errors import CheckpointError, ConfigError, ConversionError, CorpusError, TrainingError
+from mms_jax.errors import (
+    TRY_AGAIN,
+    CheckpointError,
+    ConfigError,
+    ConversionError,
+    CorpusError,
+    StoreError,
+    TrainingError,
+)
 from mms_jax.evaluate import evaluate
 from mms_jax.train import train
 from mms_jax.training.log_folder import LogFolder
@@ -79,7 +87,7 @@ def store(tmp_path_factory):
 def test_checkpoints_are_saved_restored_and_removed(store):
     checkpoints = saved(f"{BUCKET}/round", 1, 2, 3, keep=2)
     assert checkpoints.steps == [2, 3]
-    params, train = checkpoints.restore(*abstract())
+    params, train, _ = checkpoints.restore(*abstract())
     assert_same_trees((params, train), trees(3.0))
     stored = load_model(f"{BUCKET}/round")
     assert (stored.step, stored.description) == (3, MODEL)
@@ -92,7 +100,7 @@ def test_a_damaged_checkpoint_is_moved_aside(store):
         for path in files.open_path(f"{BUCKET}/damaged/checkpoints/2/{entry}/d").glob("*"):
             path.write_bytes(path.read_bytes()[:10])
     again = saved(f"{BUCKET}/damaged")
-    params, _ = again.restore(*abstract())
+    params, *_ = again.restore(*abstract())
     assert_same_trees(params, trees(1.0)[0])
     assert again.steps == [1]
     assert files.open_path(f"{BUCKET}/damaged/damaged_checkpoint_2").exists()
@@ -154,7 +162,8 @@ def test_a_killed_run_continues_and_a_store_that_refuses_for_a_while_costs_a_sav
     store.stop()
     time.sleep(float(os.environ.get("MMS_JAX_OUTAGE", "20")))
     store.start()
-    if process.wait(timeout=300):  # it gave up while it saved, and says how to go on
+    if status := process.wait(timeout=300):  # it gave up while it saved, and says how to go on
+        assert status == TRY_AGAIN  # upon which launch/job.sh does so
         assert "run the same command again" in log.read_text(), log.read_text()[-3000:]
         assert load_model(f"{BUCKET}/killed").step >= 15
         assert start().wait(timeout=300) == 0, log.read_text()[-3000:]
@@ -168,7 +177,7 @@ def test_a_store_that_cannot_be_reached_is_no_damage(store):
     error = ValueError("UNAVAILABLE: HTTP response code: 503")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoints._checkpointer, "load_checkpointables", lambda *unused: (_ for _ in ()).throw(error))
-        with pytest.raises(CheckpointError, match=r"cannot be read now .* run the same command again"):
+        with pytest.raises(StoreError, match=r"cannot be read now .* run the same command again"):
             checkpoints.restore(*abstract())
     assert checkpoints.steps == [1, 2] and not files.open_path(f"{BUCKET}/away/damaged_checkpoint_2").exists()
 

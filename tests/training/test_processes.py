@@ -65,6 +65,23 @@ def test_one_of_four_processes_dies(tone_config, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("fsdp", "tensor"), [(1, 4), (2, 2), (4, 1)])
+def test_meshes_that_span_processes_give_the_losses_of_one_process(tone_config, tmp_path, fsdp, tensor):
+    """Where the tensor axis spans processes, these hold the same rows."""
+    tone_config.total_steps, tone_config.log_every = 3, 1
+    tone_config.mesh.fsdp, tone_config.mesh.tensor = fsdp, tensor
+    losses = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        processes = start(train_command(tone_config, folder / "job"), count, folder)
+        ended = [process.wait(timeout=240) for process in processes]
+        assert not any(ended), (folder / "0.log").read_text()[-3000:]
+        losses.append([row["loss"] for row in rows(folder / "job")])
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_one_process_stops_all_at_the_same_step(tone_config, tmp_path, number):
     """As when one host is preempted: a process that stopped alone would leave the other waiting for it."""

@@ -175,6 +175,35 @@ def wait_for_progress(path, process, seconds=120):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_signal_to_the_whole_group_is_saved_though_workers_get_it_too(tone_config, tmp_path, number, status):
+    """As a terminal, systemd and SLURM send it; workers whose trainer was killed end, too."""
+    tone_config.total_steps, tone_config.log_every, tone_config.input.workers = 2000, 1, 2
+    log = tmp_path / "log.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            train_command(tone_config, tmp_path / "run"), cwd=ROOT, stderr=file, start_new_session=True
+        )
+    for _ in range(3):
+        wait_for_progress(tmp_path / "run" / "metrics.jsonl", process)
+    os.kill(process.pid, number) if number == signal.SIGKILL else os.killpg(process.pid, number)
+    assert process.wait(timeout=60) == status, log.read_text()[-3000:]
+    if number != signal.SIGKILL:
+        assert "stopped: saved at step" in log.read_text()
+    deadline = time.monotonic() + 30
+    while _members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not _members(process.pid)
+
+
+def _members(group):
+    """The processes of a group that still run, zombies left out."""
+    shown = subprocess.run(["ps", "-eo", "pgid=,stat=,pid="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in shown.splitlines()]
+    return [pid for pgid, stat, pid in rows if int(pgid) == group and not stat.startswith("Z")]
+
+
 def test_learns_the_tones(tone_config, tmp_path):
     tone_config.total_steps = 60
     tone_config.optimizer.learning_rate = 3e-3
@@ -298,6 +327,13 @@ def test_metrics_go_to_json_lines_and_tensorboard(tone_config, tmp_path):
     assert [row["step"] for row in lines if "eval/cer" in row] == [3, 6]
     assert {"learning_rate", "audio_rate", "data_share", "gradient_norm", "infeasible"} <= set(lines[0])
     assert list((tmp_path / "tensorboard").glob("events*"))
+    assert list((tmp_path / "profile").rglob("*.xplane.pb"))
+
+
+def test_a_run_that_resumes_behind_the_profiled_step_is_profiled_at_once(tone_config, tmp_path):
+    stop_after(tone_config, tmp_path, 3)
+    tone_config.profile.start, tone_config.profile.steps = 2, 1
+    train(tone_config, str(tmp_path))
     assert list((tmp_path / "profile").rglob("*.xplane.pb"))
 
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from mms_jax.training.watchdog import STATUS, Watchdog
+from mms_jax.errors import TRY_AGAIN
+from mms_jax.training.watchdog import Watchdog
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAM = """
@@ -31,10 +32,16 @@ def run(factor):
     return subprocess.run(command, capture_output=True, text=True, timeout=50, env=os.environ)
 
 
+def test_a_first_step_that_never_ends_ends_too():
+    program = PROGRAM.replace("range(10)", "range(0)").format(factor=20)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50)
+    assert done.returncode == TRY_AGAIN and "in hangs" in done.stderr
+
+
 def test_a_step_that_never_ends_ends_the_process_and_shows_where():
     begun = time.monotonic()
     done = run(factor=20)
-    assert done.returncode == STATUS and time.monotonic() - begun < 30
+    assert done.returncode == TRY_AGAIN and time.monotonic() - begun < 30
     assert "in hangs" in done.stderr and "no step has finished" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
@@ -65,7 +72,7 @@ def hangs():
 
 training.make_train_step = make
 config = tone_experiment(sys.argv[1])
-config.total_steps, config.checkpoint.every, config.watchdog.seconds = 20, 4, 2.0
+config.total_steps, config.checkpoint.every, config.watchdog.seconds = 20, 4, 10.0
 training.train(config, sys.argv[2])
 """
 
@@ -75,13 +82,13 @@ def test_a_run_whose_step_hangs_ends(tone_data, tmp_path):
     """With saves in between, which are not watched."""
     command = [sys.executable, "-c", TRAINING, str(tone_data), str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, cwd=ROOT)
-    assert done.returncode == STATUS and "in hangs" in done.stderr
+    assert done.returncode == TRY_AGAIN and "in hangs" in done.stderr
     assert (tmp_path / "run" / "checkpoints" / "8").is_dir()
 
 
 def test_what_is_slow_but_allowed_goes_on():
     """Pauses, the first steps, and long steps among long ones. The process would end here."""
-    with Watchdog(2.0, 0.1) as watchdog:
+    with Watchdog(2.0, 0.2) as watchdog:
         time.sleep(0.5)  # the first step compiles
         for _ in range(8):
             time.sleep(0.02)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from mms_jax import sharding
 from mms_jax.models.layers import strided_windows
 
 Array = jax.Array
@@ -47,9 +48,9 @@ class Conv(nnx.Module):
 
         Args:
           normed: whether to apply weight norm.
-          windowed: whether to compute it as one product of the kernel with the input windows. This suits short signals
-            and wide kernels: on CPUs the gradient of XLA's own convolution takes twice as long, and ten times as long
-            inside of `lax.scan`. Dilation and groups are not supported.
+          windowed: whether CPUs compute it as one product of the kernel with the input windows. This suits short signals
+            and wide kernels: there the gradient of XLA's own convolution takes twice as long, and ten times as long
+            inside of `lax.scan`. Accelerators would keep the windows. Dilation and groups are not supported.
           zero: whether it starts as the zero map; otherwise with PyTorch's default, a uniform distribution of kernel and
             bias within 1 / sqrt(taps * inputs / groups).
         """
@@ -70,7 +71,7 @@ class Conv(nnx.Module):
         """(batch, time, inputs) -> (batch, ceil(time / stride), outputs)."""
         kernel = fold(self.direction[...], self.magnitude[...], OUTPUTS) if self.normed else self.kernel[...]
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        if self.windowed:
+        if self.windowed and sharding.platform() == "cpu":
             y = _windows(x, len(kernel), self.stride) @ kernel.reshape(-1, kernel.shape[-1])
         else:
             y = convolve(x, kernel, self.dilation, self.stride, self.groups)
