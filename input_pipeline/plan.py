@@ -10,6 +10,7 @@ draw's utterance is found by arithmetic on groups of utterances (see `input_pipe
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -64,6 +65,18 @@ def _tempered(hours: np.ndarray, beta: float) -> np.ndarray:
     return shares / shares.sum()
 
 
+def rows_of_batches(
+    buckets: Sequence[float] | np.ndarray, batch_seconds: float, batch_rows: int, rows_multiple: int
+) -> list[int]:
+    """The rows of a batch of each bucket; see `TrainingPlan`.
+
+    Args:
+      buckets: their lengths in seconds.
+    """
+    wanted = [batch_rows or int(batch_seconds / seconds) for seconds in buckets]
+    return [max(1, count // rows_multiple) * rows_multiple for count in wanted]
+
+
 _EPOCH, _BEGIN = 1, 2  # streams of random numbers beside that of the steps
 # Epochs begin their systematic samples at places that are spread evenly: what one leaves out, another draws.
 _GOLDEN = (5**0.5 - 1) / 2
@@ -111,8 +124,7 @@ class TrainingPlan:
         self.table = table
         self._seed = seed
         self._weights = weights
-        wanted = [batch_rows or int(batch_seconds / seconds) for seconds in table.buckets]
-        rows = [max(1, count // rows_multiple) * rows_multiple for count in wanted]
+        rows = rows_of_batches(table.buckets, batch_seconds, batch_rows, rows_multiple)
         shares = np.bincount(table.bucket, weights, len(rows))
         passes, self._runs = lay_out(shares, float(table.crops.sum()), rows)
         self._firsts = np.cumsum([0, *(run.count for run in self._runs)])

@@ -124,10 +124,12 @@ def _common_config() -> ConfigDict:
     return config
 
 
-# Keys that may change when a run resumes: none of them affects the parameters that it will reach.
+# Keys that may change when a run resumes: none of them affects the parameters that it will reach, but for rounding, and for
+# the random numbers of dropout, which each part of a batch draws.
 _FREE_KEYS = ("input.workers", "input.prefetch", "input.data_dir", "input.dev_corpora", "input.eval_corpora",
               "input.max_bad_share", "mesh", "log_every", "tracker", "eval_every", "checkpoint", "watchdog", "profile",
-              "distributed", "init_from")  # fmt: skip
+              "distributed", "init_from",
+              "model.remat", "optimizer.accumulate")  # fmt: skip
 
 
 # Keys that must be at least this; a key that a task lacks is passed over.

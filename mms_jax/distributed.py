@@ -12,21 +12,24 @@ from absl import logging
 from mms_jax.errors import ConfigError
 
 HEARTBEAT_SECONDS = 30  # after which a process that is silent is given up, and all others end
-_NEEDED = "JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+_ADDRESS = "JAX_COORDINATOR_ADDRESS"
+_NUMBERS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
+_NEEDED = f"{_ADDRESS}, {' and '.join(_NUMBERS.values())}"
 
 
 def join_job(ask: bool = False) -> None:
     """Joins the other processes of a job where there are any; call before anything touches a device.
 
     A cluster that JAX detects (TPU VMs and Kubernetes of Google Cloud, SLURM with more than one task, Open MPI) is joined
-    automatically. With `ask`, or where JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process) is set, the process joins in
-    any case; elsewhere than in those clusters it also needs JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    automatically. With `ask`, or where JAX_COORDINATOR_ADDRESS (HOST:PORT of the first process), JAX_NUM_PROCESSES or
+    JAX_PROCESS_ID is set, the process joins in any case; elsewhere than in those clusters it needs all three.
 
     Raises:
-      ConfigError: one of these variables is missing, or no number. An error while joining is never suppressed.
+      ConfigError: one of these variables is missing, or wrong. An error while joining is never suppressed.
     """
-    tasks = int(os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1")))
-    if ask or tasks > 1 or _tpu_hosts() > 1 or "JAX_COORDINATOR_ADDRESS" in os.environ:
+    tasks = os.environ.get("SLURM_NTASKS", os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
+    named = any(name in os.environ for name in (_ADDRESS, *_NUMBERS.values()))
+    if ask or named or tasks != "1" or _tpu_hosts() > 1:
         _join()
         logging.info("process %d of %d", jax.process_index(), jax.process_count())
 
@@ -68,15 +71,19 @@ def _join() -> None:
     try:
         jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **named)
     except ValueError as error:  # JAX found no cluster
-        raise ConfigError(f"no other processes to join were found: {error}; set {_NEEDED}") from error
+        slurm = "start the command with srun; or " if "SLURM_JOB_ID" in os.environ else ""
+        raise ConfigError(f"no other processes to join were found: {error}; {slurm}set {_NEEDED}") from error
 
 
 def _named_in_environment() -> dict[str, Any]:
     """The number of processes, and which this is, where the environment says so; JAX itself reads only the address."""
-    names = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
-    if not any(name in os.environ for name in names.values()):
+    address = os.environ.get(_ADDRESS, "HOST:0")
+    if not re.fullmatch(r"\S+:\d+", address):
+        raise ConfigError(f"{_ADDRESS}={address} is not HOST:PORT; choose a free port of the first process's host")
+    if not any(name in os.environ for name in _NUMBERS.values()):
         return {}
     try:
-        return {argument: int(os.environ[name]) for argument, name in names.items()}
+        os.environ[_ADDRESS]
+        return {argument: int(os.environ[name]) for argument, name in _NUMBERS.items()}
     except (KeyError, ValueError) as error:
         raise ConfigError(f"joining other processes needs {_NEEDED}, the last two as numbers ({error})") from error

@@ -55,10 +55,29 @@ def test_processes_find_each_other_by_environment_variables():
     assert [job.communicate(timeout=120)[0].split() for job in jobs] == [["0", "2"], ["1", "2"]]
 
 
-def test_variables_that_are_missing_are_named(monkeypatch):
-    monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
-    monkeypatch.setenv("JAX_NUM_PROCESSES", "two")
-    with pytest.raises(ConfigError, match="JAX_NUM_PROCESSES and JAX_PROCESS_ID, the last two as numbers"):
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"JAX_COORDINATOR_ADDRESS": "localhost:1", "JAX_NUM_PROCESSES": "two"}, "the last two as numbers"),
+        ({"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}, "joining other processes needs JAX_COORDINATOR_ADDRESS"),
+        ({"JAX_COORDINATOR_ADDRESS": "localhost"}, "is not HOST:PORT"),
+    ],
+)
+def test_variables_that_are_missing_are_named(monkeypatch, variables, message):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        distributed.join_job()
+
+
+def test_a_batch_script_that_forgets_srun_is_told(monkeypatch):
+    def initialize(**unused):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with pytest.raises(ConfigError, match="start the command with srun"):
         distributed.join_job()
 
 

@@ -73,7 +73,7 @@ def variants(config: ConfigDict, devices: int) -> list[ConfigDict]:
         rest = devices // changed.mesh.tensor
         if rest % fsdp == 0 and fsdp & (fsdp - 1) == 0 and rows % (rest * parts) == 0:
             changed.mesh.data, changed.mesh.fsdp, changed.optimizer.accumulate = -1, fsdp, parts
-            changed.input.rows_multiple = rest * parts
+            changed.input.rows_multiple, changed.input.batch_rows = rest * parts, rows
             found.append(changed)
     if not found:
         raise ConfigError(
@@ -86,21 +86,39 @@ def variants(config: ConfigDict, devices: int) -> list[ConfigDict]:
 def _main(config: ConfigDict) -> int:
     config = current_config(config)
     find_task(config.task).check_config(config)
+    _check_flags()
     if _PLATFORM.value == "cuda":
         return _lower_for_cuda(config)
-    if _PLATFORM.value == "tpu" and not _TOPOLOGY.value:
-        raise ConfigError("--topology is missing; name the machine, as in --topology=v5e:16x16")
     devices = tpu_devices(_TOPOLOGY.value, _SLICES.value) if _PLATFORM.value == "tpu" else jax.devices("cpu")
     logging.info("compiling for %d devices of kind %s", len(devices), devices[0].device_kind)
     if not _SEARCH.value:
         compiled = compile_step(config, devices)
         print(format_report(compiled))
         return 0 if compiled.fits else 1
-    results = []
-    for number, variant in enumerate(options := variants(config, len(devices)), 1):
-        results.append(compile_step(variant, devices))
-        print(f"{number} of {len(options)}: {results[-1].summary}", flush=True)
-    print("\n" + format_search(results))
+    return _search(config, devices)
+
+
+def _check_flags() -> None:
+    if _PLATFORM.value == "tpu":
+        if not _TOPOLOGY.value:
+            raise ConfigError("--topology is missing; name the machine, as in --topology=v5e:16x16")
+        return
+    if _TOPOLOGY.value or _SLICES.value > 1:
+        raise ConfigError(f"--topology and --slices are for TPUs; leave them out with --platform={_PLATFORM.value}")
+    if _SEARCH.value and _PLATFORM.value == "cuda":
+        raise ConfigError("--search compiles, and --platform=cuda only lowers; leave one of them out")
+
+
+def _search(config: ConfigDict, devices: Sequence[Any]) -> int:
+    """Compiles every variant; a table ends it, also where Ctrl-C does."""
+    results: list[Compiled] = []
+    try:
+        for number, variant in enumerate(options := variants(config, len(devices)), 1):
+            results.append(compile_step(variant, devices))
+            print(f"{number} of {len(options)}: {results[-1].summary}", flush=True)
+    finally:
+        if results:
+            print("\n" + format_search(results), flush=True)
     return 0 if any(result.fits for result in results) else 1
 
 

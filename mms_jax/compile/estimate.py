@@ -1,11 +1,11 @@
 """How long a compiled step takes on a chip, by a roofline over its operations.
 
 Each operation takes the longer of its arithmetic, of operands that are padded to the width of the matrix units, at the
-chip's peak, and of its traffic at the memory's bandwidth (Williams et
-al. 2009). Copies that the compiler starts ahead run beside other operations, as do collectives that are started ahead
-or fused with arithmetic; the others add up. A collective runs around a ring, in both directions, over the links of one
-dimension of the torus; where it spans slices, over the network. The estimate is thus of a program that never waits for a
-host or for a slower chip.
+chip's peak, and of its traffic at the memory's bandwidth (Williams et al. 2009). Copies that the compiler starts ahead run
+beside other operations, as do collectives that are started ahead or fused with arithmetic, and exchanges between slices; the
+others add up. A collective runs around a ring, in both directions, over the links of one dimension of the torus, as if that
+were closed, which it is only in slices as long as a dimension of a pod; between slices, over the network. The estimate is
+thus of a program that never waits for a host or for a slower chip.
 """
 
 import dataclasses
@@ -69,7 +69,9 @@ def estimate(steps: Sequence[Operation], chip: Chip, mesh: jax.sharding.Mesh) ->
 
 def _sending(step: Operation, chip: Chip, mesh: jax.sharding.Mesh) -> float:
     devices = len(step.groups) or mesh.size
-    bandwidth = chip.network if _spans_slices(step.groups, mesh) else 2 * chip.link
+    bandwidth = chip.network if step.between_slices or _spans_slices(step.groups, mesh) else 2 * chip.link
+    if step.between_slices:
+        devices = len({getattr(device, "slice_index", 0) for device in mesh.devices.flat})
     if step.collective == "collective-permute":
         return step.sent / bandwidth
     return _RING[step.collective] * step.sent * (devices - 1) / devices / bandwidth
@@ -85,7 +87,8 @@ def traffic(steps: Sequence[Operation], mesh: jax.sharding.Mesh) -> list[Traffic
     sums: dict[tuple[str, str], list[float]] = {}
     for step in steps:
         if step.collective:
-            entry = sums.setdefault((step.collective, _axes(step.groups, mesh)), [0.0, 0.0])
+            axes = "slices" if step.between_slices else _axes(step.groups, mesh)
+            entry = sums.setdefault((step.collective, axes), [0.0, 0.0])
             entry[0] += step.times
             entry[1] += step.times * step.sent
     found = [Traffic(kind, axes, count, size) for (kind, axes), (count, size) in sums.items()]

@@ -81,6 +81,7 @@ class Operation:
       collective: its kind; "" for others.
       groups: devices that exchange data, by position in the mesh; () for none.
       overlaps: whether it runs beside others.
+      between_slices: whether it exchanges data with the same chips of the other slices, over the network.
     """
 
     instruction: Instruction
@@ -92,6 +93,7 @@ class Operation:
     collective: str = ""
     groups: tuple[int, ...] = ()
     overlaps: bool = False
+    between_slices: bool = False
 
 
 class Program:
@@ -145,6 +147,9 @@ class Program:
         parts = list(self._with_place(instruction, computation))
         flops, padded = np.sum([_flops(*part) for part in parts], axis=0).tolist()
         plain = Operation(instruction, times, flops, padded, self._bytes(instruction, computation))
+        if exchanged := _exchange(instruction):
+            sent = sum(array.bytes for name in instruction.operands for array in computation[name].arrays)
+            return dataclasses.replace(plain, sent=sent, collective=exchanged, overlaps=True, between_slices=True)
         # The compiler of TPUs starts a gathering in a fusion of its own, carries it on in those of products, and ends it
         # in another: it counts once.
         carried_on = instruction.opcode == "fusion" and (flops > 0 or instruction.name.startswith(_ENDING))
@@ -262,6 +267,15 @@ def _closing(text: str, start: int) -> int:
         if depth == 0:
             return place
     return len(text) - 1
+
+
+def _exchange(instruction: Instruction) -> str:
+    """The kind of an exchange between slices, which the compiler of TPUs writes as a sending and a receiving; or ""."""
+    kind = (
+        re.search(r'_xla_megascale_transfer_type="(\w+)"', instruction.text) if instruction.opcode == "send" else None
+    )
+    name = kind[1].lower().replace("_", "-") if kind else ""
+    return name if name in COLLECTIVES else ""
 
 
 def _collective(instruction: Instruction) -> str:

@@ -40,6 +40,8 @@ CHIPS = {
     "v6e": Chip(918e12, 32e9, 1640e9, 112e9, 12.5e9),
 }
 
+_CUBES = ("v4", "v5p")  # whose torus has three dimensions
+
 # How JAX calls them, `device.device_kind`, as it begins; the longer names first.
 KINDS = {"TPU v6": "v6e", "TPU v5p": "v5p", "TPU v5 lite": "v5e", "TPU v5e": "v5e", "TPU v5": "v5p", "TPU v4": "v4"}
 # NVIDIA's data sheets: products and sums of bfloat16 a second, without sparsity.
@@ -61,9 +63,11 @@ def chip_of(topology: str) -> Chip:
       ConfigError: an unknown chip, or no shape.
     """
     name, _, shape = topology.partition(":")
-    if name not in CHIPS or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
+    sizes = 3 if name in _CUBES else 2
+    if name not in CHIPS or not re.fullmatch(r"\d+(x\d+)+", shape) or shape.count("x") != sizes - 1:
         raise ConfigError(
-            f"--topology={topology}: write CHIP:SHAPE, as in v5e:16x16 or v5p:4x4x4; chips: {', '.join(CHIPS)}"
+            f"--topology={topology}: write CHIP:SHAPE, as in v5e:16x16 or v5p:4x4x4, with three sizes for "
+            f"{' and '.join(_CUBES)}, two for others; chips: {', '.join(CHIPS)}"
         )
     return CHIPS[name]
 

@@ -31,7 +31,8 @@ def make_train_step(
         if before is not None and after is not None:
             # Figures of a step that has no effect would make those of its window infinite.
             metrics = jax.tree.map(lambda figure: jnp.where(after > before, 0.0, figure), metrics)
-            metrics["skipped"] = Weighted(after - before, jnp.ones(()))
+            # A voice has two optimizers, either of which may skip.
+            metrics["skipped"] = Weighted(jnp.minimum(after - before, 1), jnp.ones(()))
         metrics |= {
             "audio_seconds": Weighted(jnp.sum(batch["lengths"]) / SAMPLE_RATE, jnp.ones(())),
             "bad": Weighted(jnp.sum((batch["item"] >= 0) & ~batch["counted"]), jnp.sum(batch["item"] >= 0)),

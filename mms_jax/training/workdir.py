@@ -5,6 +5,7 @@ import pathlib
 import jax
 from ml_collections import ConfigDict
 
+from input_pipeline.plan import rows_of_batches
 from mms_jax.config import differing_keys, flatten_config
 from mms_jax.errors import TrainingError
 from mms_jax.files import read_json, write_json
@@ -37,6 +38,8 @@ def check_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
             # The run has its checkpoint to start from; what stands still in it depends on how it began.
             config.init_from = origin
         differing = differing_keys(config, stored)
+        if "input.rows_multiple" in differing and _same_rows(config, *differing["input.rows_multiple"]):
+            del differing["input.rows_multiple"]  # another number of devices, and the same batches
         if differing:
             lines = [f"  {name}: {there!r} there, {now!r} now" for name, (there, now) in differing.items()]
             raise TrainingError(
@@ -44,6 +47,12 @@ def check_workdir(config: ConfigDict, folder: pathlib.Path) -> None:
                 + "\n".join(lines)
                 + "\nChoose a new --workdir, or give these keys the values they have there to continue that run."
             )
+
+
+def _same_rows(config: ConfigDict, before: int, now: int) -> bool:
+    """Whether both multiples give batches of the same rows."""
+    given = (config.input.bucket_seconds, config.input.batch_seconds, config.input.batch_rows)
+    return rows_of_batches(*given, before) == rows_of_batches(*given, now)
 
 
 def claim_workdir(config: ConfigDict, folder: pathlib.Path) -> None:

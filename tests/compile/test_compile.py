@@ -215,6 +215,31 @@ def test_what_spans_slices_goes_over_the_network():
     assert estimate(steps, chip, eight_devices(devices)).seconds == pytest.approx(sent)
 
 
+# An exchange between two slices, as the compiler of TPUs writes it.
+BETWEEN_SLICES = """HloModule jit_f, is_scheduled=true
+
+ENTRY %main (param: bf16[4096,8,128]) -> bf16[4096,8,128] {
+  %param = bf16[4096,8,128]{2,1,0} parameter(0)
+  %after-all = token[] after-all()
+  %send = (bf16[4096,8,128]{2,1,0}, u32[], token[]) send(%param, %after-all), channel_id=2, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_megascale_reduce_operation="SUM",_xla_megascale_transfer_type="ALL_REDUCE"}
+  %recv = (bf16[4096,8,128]{2,1,0}, u32[], token[]) recv(%after-all), channel_id=1, is_host_transfer=true, frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_megascale_transfer_type="ALL_REDUCE"}
+  %send-done = token[] send-done(%send), channel_id=2, is_host_transfer=true
+  %recv-done = (bf16[4096,8,128]{2,1,0}, token[]) recv-done(%recv), channel_id=1, is_host_transfer=true
+  ROOT %out = bf16[4096,8,128]{2,1,0} get-tuple-element(%recv-done), index=0
+}
+"""  # noqa: E501
+
+
+def test_exchanges_between_slices_are_counted():
+    chip = Chip(peak=1e15, memory=1e9, bandwidth=1e15, link=1e15, network=4096 * 1024 * 2.0)
+    devices = [types.SimpleNamespace(slice_index=number // 4) for number in range(8)]
+    mesh = types.SimpleNamespace(devices=np.asarray(devices).reshape(2, 4), size=8)
+    steps = Program(BETWEEN_SLICES).operations()
+    (row,) = traffic(steps, mesh)
+    assert (row.kind, row.axes, row.bytes) == ("all-reduce", "slices", 4096 * 1024 * 2)
+    assert estimate(steps, chip, mesh).seconds == pytest.approx(1.0)  # half is sent, and half of the sums
+
+
 def test_collectives_are_told_by_mesh_axes():
     (row,) = traffic(Program(TPU_TEXT).operations(), eight_devices())
     assert row.kind == "all-gather" and row.axes == "data" and row.count == 3 and row.bytes == 3 * 2 * 256 * 128

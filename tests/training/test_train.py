@@ -233,6 +233,23 @@ def test_another_experiments_workdir_is_refused(tone_config, tmp_path):
     assert "log_every" not in str(error.value) and "new --workdir" in str(error.value)
 
 
+def test_a_run_moves_to_a_machine_that_needs_other_settings(tone_config, tmp_path):
+    """Of which none changes the batches."""
+    tone_config.log_every = 1
+    train(tone_config, str(tmp_path / "whole"))
+    stop_after(tone_config, tmp_path / "moved", steps=3)
+    tone_config.model.remat, tone_config.input.rows_multiple = "full", 4
+    train(tone_config, str(tmp_path / "moved"))
+    # Losses, since Adam turns the rounding of gradients that are nearly zero into whole updates.
+    one, other = ([row["loss"] for row in rows(tmp_path / name)] for name in ("whole", "moved"))
+    np.testing.assert_allclose(other, one, rtol=1e-3)
+    tone_config.optimizer.accumulate = 2
+    train(tone_config, str(tmp_path / "moved"))
+    tone_config.input.rows_multiple = 6
+    with pytest.raises(TrainingError, match=r"input\.rows_multiple: 4 there, 6 now"):
+        train(tone_config, str(tmp_path / "moved"))
+
+
 def test_finished_run_is_left_as_it_is(tone_config, tmp_path):
     first = train(tone_config, str(tmp_path))
     again = train(tone_config, str(tmp_path))

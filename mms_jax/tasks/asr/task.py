@@ -109,6 +109,11 @@ class AsrTask(Task):
             raise ConfigError(
                 "config.labels.romanized makes one language of all; it takes no adapters: set config.adapters.width=0"
             )
+        if adapters.width and config.optimizer.name == "adafactor":
+            raise ConfigError(
+                "config.optimizer.name='adafactor' keeps sums over all languages, and a step of adapters updates a few; "
+                "set config.optimizer.name='adam', with moments='bfloat16' to save memory"
+            )
         if adapters.alone and adapters.shared_head:
             raise ConfigError(
                 "config.adapters.alone would change the shared head, and with it all languages; give each a head: set "
