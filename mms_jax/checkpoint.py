@@ -20,8 +20,10 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import jax
+import numpy as np
 from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from mms_jax.errors import CheckpointError, StoreError
@@ -96,23 +98,34 @@ class Checkpoints:
         """
         failures = []
         for step in reversed(self.steps):
+            failure, restored = "", None
             try:
-                wanted = {"params": params, "train": train, "model": None}
-                entries = self._checkpointer.load_checkpointables(step, wanted)
-                description = upgraded(entries["model"])
+                restored = self._load(step, {"params": params, "train": train, "model": None})
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files.
                 _raise_if_unreachable(error, self._directory)
-                failures.append(f"{self._directory / str(step)}: {_first_line(error)}")
-                logging.warning("checkpoint %s is damaged and is skipped (%s)", step, _first_line(error))
-                continue
-            self._discard_newer(step)
-            return entries["params"], entries["train"], description
+                failure = _first_line(error)
+            # What one process cannot read, none uses.
+            read = multihost_utils.process_allgather(np.asarray(restored is not None))
+            if restored is not None and read.all():
+                self._discard_newer(step)
+                return restored
+            failure = failure or f"process {int(np.argmin(read))} cannot read it, see its log"
+            failures.append(f"{self._directory / str(step)}: {failure}")
+            logging.warning("checkpoint %s is damaged and is skipped (%s)", step, failure)
         if failures:
             raise CheckpointError(
                 "no checkpoint of this run can be read; restore the folder from a backup, or start in a new --workdir\n  "
                 + "\n  ".join(failures)
             )
         return None
+
+    def _load(self, step: int, wanted: dict[str, Any]) -> tuple[PyTree, PyTree, Description]:
+        """Reads this process's part. No process waits for the others here, of which one may fail."""
+        process = jax.process_index()
+        alone = ocp.options.MultiprocessingOptions(primary_host=process, active_processes={process})
+        with ocp.Context(multiprocessing_options=alone):
+            entries = ocp.load_checkpointables(self._directory / str(step), wanted)
+        return entries["params"], entries["train"], upgraded(entries["model"])
 
     def close(self) -> None:
         """Waits for the save under way and closes the folder."""
@@ -137,6 +150,7 @@ class Checkpoints:
             if jax.process_index() == 0:
                 _remove(aside)
                 (self._directory / str(newer)).rename(aside)
+            multihost_utils.sync_global_devices(f"{newer} is moved")
             logging.warning("moved the damaged checkpoint to %s; delete it when you have looked at it", aside)
         self._checkpointer.reload()
 

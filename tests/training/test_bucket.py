@@ -12,6 +12,7 @@ import time
 import urllib.request
 
 import pytest
+from orbax.checkpoint import v1 as ocp
 
 import mms_jax
 from input_pipeline.dataset import open_corpora
@@ -176,7 +177,7 @@ def test_a_store_that_cannot_be_reached_is_no_damage(store):
     checkpoints = saved(f"{BUCKET}/away", 1, 2)
     error = ValueError("UNAVAILABLE: HTTP response code: 503")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoints._checkpointer, "load_checkpointables", lambda *unused: (_ for _ in ()).throw(error))
+        patch.setattr(ocp, "load_checkpointables", lambda *unused: (_ for _ in ()).throw(error))
         with pytest.raises(StoreError, match=r"cannot be read now .* run the same command again"):
             checkpoints.restore(*abstract())
     assert checkpoints.steps == [1, 2] and not files.open_path(f"{BUCKET}/away/damaged_checkpoint_2").exists()

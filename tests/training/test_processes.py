@@ -82,6 +82,21 @@ def test_meshes_that_span_processes_give_the_losses_of_one_process(tone_config, 
 
 
 @pytest.mark.slow
+def test_what_one_process_cannot_read_none_uses(tone_config, tmp_path):
+    """The newest checkpoint is damaged where the second process alone reads it."""
+    tone_config.mesh.fsdp, tone_config.log_every = 4, 1
+    command, checkpoints = train_command(tone_config, tmp_path / "job"), tmp_path / "job" / "checkpoints"
+    for _ in range(2):
+        ended = [process.wait(timeout=240) for process in start(command, 2, tmp_path)]
+        assert not any(ended), (tmp_path / "0.log").read_text()[-3000:]
+        for path in (checkpoints / "6" / "params" / "ocdbt.process_1" / "d").iterdir():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert "process 1 cannot read it" in (tmp_path / "0.log").read_text()
+    assert (tmp_path / "job" / "damaged_checkpoint_6").is_dir()
+    assert [row["step"] for row in rows(tmp_path / "job")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_one_process_stops_all_at_the_same_step(tone_config, tmp_path, number):
     """As when one host is preempted: a process that stopped alone would leave the other waiting for it."""
