@@ -4,12 +4,18 @@
 #   launch/job.sh setup        makes the environment for the accelerator of this host, once
 #   launch/job.sh ARGS         makes it if needed, and runs mms_jax.train with ARGS; the same ARGS resume
 #
-# MMS_JAX_BUCKET, if set, is mounted as ~/bucket by gcsfuse (Google Cloud) before the job starts.
-# MMS_JAX_EXTRA names the extra of the accelerator (tpu, cuda, none); by default it is found. MMS_JAX_RETRIES (3) is how
-# often a job that crashed, or that its watchdog ended, starts again. An error that the log explains (status 1 or 2) ends it, as
-# does SIGTERM, after which the job saves.
+# MMS_JAX_BUCKET (Google Cloud) is mounted as ~/bucket, to read corpora, where ARGS name ~/bucket; where gcsfuse is missing,
+# its folder corpora is copied there. MMS_JAX_EXTRA names the extra of the accelerator (tpu, cuda, none); by default it is
+# found. MMS_JAX_RETRIES (3) is how often a job that crashed, that its watchdog ended, or whose bucket refused, starts again.
+# An error that the log explains (status 1 or 2) ends it, as does SIGTERM, after which the job saves. Status 75: try again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+case "${1:-}" in '' | -h | --help)
+  sed -n '2,11s/^# \{0,1\}//p' launch/job.sh >&2
+  exit 2
+  ;;
+esac
 
 accelerator() {
   if [ -n "${MMS_JAX_EXTRA:-}" ]; then
@@ -37,36 +43,53 @@ setup() {
   is_set_up && return
   local python target=.
   if [ "$extra" = tpu ] && ! launch/find_python.sh >/dev/null 2>&1; then
-    sudo apt-get update -qq && sudo apt-get install -y -qq python3.11-venv # images of TPU VMs have an older one
+    # Images of TPU VMs have an older one, and may be updating themselves.
+    sudo apt-get -o DPkg::Lock::Timeout=600 update -qq
+    sudo apt-get -o DPkg::Lock::Timeout=600 install -y -qq python3.11-venv || exit 75
   fi
   python=$(launch/find_python.sh) || exit 2
   "$python" -m venv .venv
   [ "$extra" = none ] || target=".[$extra]"
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target"
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target" || exit 75
   { echo "$extra"; cat constraints.txt pyproject.toml; } > .venv/installed-job.txt
   exec 9>&-
 }
 
-mount_bucket() {
+bring_corpora() {
   mountpoint -q "$HOME/bucket" && return
-  command -v gcsfuse >/dev/null || {
-    echo "error: gcsfuse is missing; install Google's Cloud Storage FUSE on this host, or unset MMS_JAX_BUCKET" >&2
-    exit 2
-  }
   mkdir -p "$HOME/bucket"
-  gcsfuse --implicit-dirs "$MMS_JAX_BUCKET" "$HOME/bucket"
+  if command -v gcsfuse >/dev/null; then
+    gcsfuse --implicit-dirs -o ro "$MMS_JAX_BUCKET" "$HOME/bucket" || exit 75
+  elif command -v gcloud >/dev/null; then
+    echo "gcsfuse is missing: copying gs://$MMS_JAX_BUCKET/corpora to $HOME/bucket/corpora" >&2
+    gcloud storage rsync --recursive "gs://$MMS_JAX_BUCKET/corpora" "$HOME/bucket/corpora" || exit 75
+  else
+    echo "error: neither gcsfuse nor gcloud is here to bring the corpora of gs://$MMS_JAX_BUCKET; install one of them" >&2
+    exit 2
+  fi
+}
+
+check_workdir() {
+  case " $* " in *" --workdir=~/bucket"* | *" --workdir=$HOME/bucket"*)
+    echo "error: ~/bucket is mounted to be read; write to the bucket itself: --workdir=gs://BUCKET/NAME" >&2
+    exit 2
+    ;;
+  esac
 }
 
 setup
 [ "${1:-}" != setup ] || exit 0
-[ -z "${MMS_JAX_BUCKET:-}" ] || mount_bucket
+check_workdir "$@"
+case "${MMS_JAX_BUCKET:+$*}" in *"~/bucket"* | *"$HOME/bucket"*) bring_corpora ;; esac
 
 # Programs that were compiled before are found again after a restart.
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$HOME/.cache/mms_jax/compiled}"
 retries=${MMS_JAX_RETRIES:-3}
 [ "$retries" != 0 ] || exec .venv/bin/python -m mms_jax.train "$@"
 
-# A shell that waits hands no signal on: it does so by hand, and waits for the job to save.
+# A shell that waits hands no signal on: it does so by hand, and waits for the job to save. The job has a group of its own:
+# of two signals, as Ctrl-C and this shell would send, the second ends it at once.
+apart=$(command -v setsid || true)
 child='' asked=''
 hand_on() {
   asked=1
@@ -77,7 +100,7 @@ trap hand_on TERM INT
 attempt=0
 while :; do
   begun=$SECONDS status=0
-  .venv/bin/python -m mms_jax.train "$@" &
+  ${apart:+"$apart"} .venv/bin/python -m mms_jax.train "$@" &
   child=$!
   wait "$child" || status=$?
   while kill -0 "$child" 2>/dev/null; do # a signal ended the wait, not the job

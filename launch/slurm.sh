@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Submits a job to a SLURM cluster with GPUs: sbatch [OPTIONS] launch/slurm.sh --config=NAME --workdir=DIR [--config.key=value]
 #
-#   sbatch --nodes=8 --gpus-per-node=8 --ntasks-per-node=8 launch/slurm.sh --config=pretrain_1b --workdir=/shared/runs/first \
-#     --config.input.data_dir=/shared/data --config.input.corpora='("audio_folder/one:train",)'
+#   sbatch --nodes=8 --gpus-per-node=8 --ntasks-per-node=8 --cpus-per-task=8 launch/slurm.sh --config=pretrain_1b \
+#     --workdir=/shared/runs/first --config.input.workers=8 --config.input.data_dir=/shared/data \
+#     --config.input.corpora='("audio_folder/one:train",)'
 #
 # One task for each GPU. The workdir and this clone are on a disk that all nodes see; before the first job, run there once:
 # MMS_JAX_EXTRA=cuda launch/job.sh setup. A node that fails, or a preemption, puts the job back into the queue, and it continues
@@ -17,6 +18,8 @@ cd "$SLURM_SUBMIT_DIR"
 
 # Restarting is the queue's affair here. JAX finds its peers by SLURM's variables.
 export MMS_JAX_RETRIES=0 MMS_JAX_EXTRA="${MMS_JAX_EXTRA:-cuda}"
+# A step does not take these from its job.
+[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
 status=0
 srun --kill-on-bad-exit=1 launch/job.sh "$@" || status=$?
 case $status in 0 | 1 | 2) exit $status ;; esac # done, or an error that the log explains

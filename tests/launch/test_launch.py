@@ -6,6 +6,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import time
 
@@ -61,7 +62,7 @@ def test_code_reaches_all_workers():
 
 
 def test_arguments_of_a_job_arrive_as_they_were_given():
-    job = ["--config=pretrain_1b", "--config.input.corpora=('a b:train', \"c$d\")", "--workdir=~/bucket/run"]
+    job = ["--config=pretrain_1b", "--config.input.corpora=('a b:train', \"c$d\")", "--workdir=gs://b/run"]
     (command,) = printed("run", "pod", "--bucket=gs://corpora", "--", *job)
     remote = next(word for word in command if word.startswith("--command=")).removeprefix("--command=")
     assert "--worker=all" in command and remote.startswith("MMS_JAX_BUCKET=corpora nohup ") and remote.endswith("&")
@@ -71,7 +72,7 @@ def test_arguments_of_a_job_arrive_as_they_were_given():
 
 
 def test_a_queued_pod_starts_its_job_by_itself():
-    job = "--config=pretrain_1b --workdir=~/bucket/run"
+    job = "--config=pretrain_1b --workdir=gs://b/run"
     commands = printed("create", "pod", "--type=v5p-128", "--queued", "--bucket=b", f"--job={job}")
     assert [command[0] for command in commands] == ["git", "gcloud", "gcloud"]
     upload, create = commands[1:]
@@ -99,6 +100,18 @@ def test_other_commands(command, part):
     assert part in printed(command, "pod")[0]
 
 
+def test_dry_runs_may_be_asked_for_anywhere_before_the_arguments():
+    wanted = printed("create", "pod", "--type=v5litepod-256")
+    for arguments in (["--dry-run", "create", "pod"], ["create", "--dry-run", "pod"]):
+        done = tpu_vm(*arguments, "--type=v5litepod-256")
+        assert [shlex.split(line) for line in done.stdout.splitlines()] == wanted, done.stderr
+
+
+def test_one_worker_is_watched_and_so_is_a_request_that_waits():
+    assert "--worker=3" in printed("logs", "pod", "--worker=3")[0]
+    assert printed("status", "pod", "--queued")[0][3:6] == ["queued-resources", "describe", "pod"]
+
+
 def test_queued_pods_keep_their_log_elsewhere_and_go_with_their_request():
     assert "--command=tail -n 50 -F /var/log/mms_jax.log" in printed("logs", "pod", "--queued")[0]
     assert any("sudo pkill" in word for word in printed("stop", "pod", "--queued")[0])
@@ -121,6 +134,9 @@ def test_stopping_does_not_stop_the_shell_that_stops():
     assert subprocess.run(["bash", "-c", command], timeout=30).returncode == 0
 
 
+QUEUED = ["create", "pod", "--type=v6e-4", "--queued", "--bucket=b"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -128,7 +144,16 @@ def test_stopping_does_not_stop_the_shell_that_stops():
         (["create", "Pod", "--type=v6e-4"], "not of small letters"),
         (["create"], "NAME is missing"),
         (["create", "pod", "--typ=v6e-4"], "unknown option --typ=v6e-4"),
-        (["create", "pod", "--type=v6e-4", "--queued", "--bucket=b", "--job=--workdir=runs/x"], "--workdir=~/bucket/"),
+        ([*QUEUED, "--job=--config=x --workdir=runs/x"], "--workdir=gs://b/..."),
+        ([*QUEUED, "--job=--workdir=gs://b/x"], "--config=..."),
+        ([*QUEUED, "--job=--config=x --workdir=gs://b/x --config.input.corpora=('a',)"], "quote parentheses inside"),
+        (["create", "pod", "--type=v6e-4", "--job=--config=x"], "need --queued"),
+        (["create", "pod", "--type=v6e-4", "--zone="], "--zone is empty"),
+        (["run", "pod", "--type=v6e-4", "--", "--config=x"], "run takes no --type; it takes --bucket"),
+        (["run", "pod", "--bucket=my bucket", "--", "--config=x"], "name a bucket, without folders"),
+        (["run", "pod", "--", "--config=x", "--workdir=runs/x"], "needs --workdir=gs://B/"),
+        (["run", "pod", "--", "--config=x", "--dry-run"], "give it before --"),
+        (["status", "pod", "other"], "unexpected other"),
         (["create", "pod", "--type=v6e-4", "--queued"], "needs --bucket=B"),
         (["run", "pod"], "needs the arguments of the job"),
         (["stop", "pod", "--", "now"], "takes no arguments"),
@@ -163,12 +188,14 @@ def host(tmp_path):
     stamp = "none\n" + (ROOT / "constraints.txt").read_text() + (ROOT / "pyproject.toml").read_text()
     (tmp_path / ".venv/installed-job.txt").write_text(stamp)
 
-    def run(*arguments, statuses=()):
+    def run(*arguments, statuses=(), **environment):
         (tmp_path / "statuses").write_text("".join(f"{status}\n" for status in statuses))
         (tmp_path / "calls").write_text("")
-        environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "0"}
         done = subprocess.run(
-            [tmp_path / "launch/job.sh", *arguments], env=environment, capture_output=True, timeout=60
+            [tmp_path / "launch/job.sh", *arguments],
+            env=os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "0"} | environment,
+            capture_output=True,
+            timeout=60,
         )
         return done.returncode, (tmp_path / "calls").read_text().splitlines()
 
@@ -188,6 +215,57 @@ def test_a_job_passes_its_arguments_and_its_status(host):
 def test_a_job_that_fails_starts_again_and_one_that_is_stopped_does_not(host, statuses, status, runs):
     found, calls = host("--config=x", statuses=statuses)
     assert found == status and len(calls) == runs
+
+
+def test_corpora_of_a_bucket_are_mounted_or_copied_where_a_job_names_them(host, tmp_path):
+    """With tools that note their arguments."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    noted = tmp_path / "noted"
+
+    def install(tool):
+        (tools / tool).write_text(f'#!/usr/bin/env bash\necho {tool} "$*" >> {noted}\n')
+        (tools / tool).chmod(0o755)
+
+    def run(*arguments):
+        noted.write_text("")
+        path = f"{tools}:{os.environ['PATH']}"
+        status, _ = host(*arguments, PATH=path, HOME=str(tmp_path), MMS_JAX_BUCKET="b")
+        return status, noted.read_text()
+
+    job = ["--config=x", "--workdir=gs://b/run"]
+    install("gcloud")
+    assert run(*job) == (0, "")
+    if not shutil.which("gcsfuse"):
+        copied = f"gcloud storage rsync --recursive gs://b/corpora {tmp_path}/bucket/corpora\n"
+        assert run(*job, "--config.input.data_dir=~/bucket/corpora") == (0, copied)
+    install("gcsfuse")
+    mounted = f"gcsfuse --implicit-dirs -o ro b {tmp_path}/bucket\n"
+    assert run(*job, "--config.input.data_dir=~/bucket/corpora") == (0, mounted)
+    assert run("--config=x", "--workdir=~/bucket/run") == (2, "")
+
+
+def test_without_arguments_a_job_explains_itself(host):
+    assert host() == (2, [])
+
+
+def test_a_signal_to_the_whole_group_reaches_the_job_once(host, tmp_path):
+    """A second one would end it before it has saved."""
+    python = tmp_path / ".venv/bin/python"
+    python.write_text(
+        "#!/usr/bin/env bash\necho started >> calls\n"
+        "trap 'echo saving >> calls; trap \"exit 1\" TERM; sleep 1; echo saved >> calls; exit 143' TERM\n"
+        "for _ in $(seq 600); do sleep 0.1; done\n"
+    )
+    (tmp_path / "calls").write_text("")
+    environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "0"}
+    job = subprocess.Popen([tmp_path / "launch/job.sh", "--config=x"], env=environment, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while "started" not in (tmp_path / "calls").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    os.killpg(job.pid, signal.SIGTERM)
+    assert job.wait(timeout=30) == 143 and (tmp_path / "calls").read_text().split() == ["started", "saving", "saved"]
 
 
 def test_a_signal_reaches_the_job_which_saves_and_is_not_started_again(host, tmp_path):
@@ -223,14 +301,26 @@ def test_a_host_without_python_says_what_is_missing(host, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("gcloud") is None, reason="needs the Google Cloud CLI")
-@pytest.mark.parametrize("command", ["create", "delete", "create --queued", "delete --queued"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "create",
+        "delete",
+        "push",
+        "run",
+        "logs",
+        "status",
+        *(f"{one} --queued" for one in ("create", "delete", "status")),
+    ],
+)
 def test_the_flags_are_those_of_gcloud(command):
     """Its own help names every flag that is passed."""
     name, *queued = command.split()
-    options = [*queued, *(["--bucket=b", "--job=--workdir=~/bucket/r"] if queued else []), "--spot", "--zone=z"]
-    created = ["--type=v5p-8"] if name == "create" else []
-    last = printed(name, "pod", *created, *options)[-1]
-    words = last[: next(place for place, word in enumerate(last) if word in ("create", "delete")) + 1]
+    job = ["--bucket=b", "--job=--config=x --workdir=gs://b/r"] if queued else []
+    options = [*queued, "--zone=z", *(["--type=v5p-8", "--spot", *job] if name == "create" else [])]
+    last = printed(name, "pod", *options, *(["--", "--config=x", "--workdir=gs://b/r"] if name == "run" else []))[-1]
+    verbs = ("create", "delete", "ssh", "scp", "describe")
+    words = last[: next(place for place, word in enumerate(last) if word in verbs) + 1]
     shown = subprocess.run([*words, "--help"], capture_output=True, text=True, timeout=120)
     if shown.returncode:
         pytest.skip("gcloud has no help here")
@@ -242,6 +332,8 @@ def test_the_job_set_has_a_pod_for_each_host():
     """The fields of JobSet's API (v1alpha2), Kubernetes' own schema of the jobs in it, and sizes that belong together."""
     job = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("jobset.x-k8s.io/v1alpha2", "JobSet") and job["metadata"]["name"]
+    assert set(job["spec"]["failurePolicy"]) <= {"maxRestarts", "rules"}
+    assert all(set(rule) == {"name", "action", "onJobFailureReasons"} for rule in job["spec"]["failurePolicy"]["rules"])
     assert set(job["spec"]) <= {
         "replicatedJobs", "network", "successPolicy", "failurePolicy", "startupPolicy", "suspend", "coordinator",
         "managedBy", "ttlSecondsAfterFinished", "volumeClaimPolicies",
@@ -266,6 +358,7 @@ def test_the_sky_task_names_what_it_runs():
     task = yaml.safe_load((LAUNCH / "sky.yaml").read_text())
     assert set(task) <= {"name", "resources", "num_nodes", "workdir", "envs", "file_mounts", "setup", "run"}
     assert task["setup"] == "launch/job.sh setup" and "launch/job.sh $ARGS" in task["run"]
+    assert task["file_mounts"]["/shared"] == {"name": "${BUCKET}", "mode": "MOUNT_CACHED"} and "BUCKET" in task["envs"]
     assert {"JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"} <= set(
         re.findall(r"JAX_\w+", task["run"])
     )
