@@ -36,7 +36,7 @@ from input_pipeline.corpora import (
 from input_pipeline.corpora.storage import ErrorRate, open_splits
 from mms_jax.command import leave, run_command
 from mms_jax.errors import CorpusError
-from mms_jax.files import read_json, write_json
+from mms_jax.files import is_address, read_json, write_json
 
 MADE_FROM = "made_from.json"  # beside the shards
 
@@ -75,6 +75,11 @@ def prepare(arguments: argparse.Namespace) -> str:
     corpus = CORPORA[arguments.corpus]
     if not re.fullmatch(r"[\w.-]+", name := getattr(arguments, "name", "x")):
         raise CorpusError(f"--name={name!r} cannot name a corpus; use letters, digits, - and _")
+    if is_address(arguments.data_dir):
+        raise CorpusError(
+            f"--data_dir={arguments.data_dir}: name a folder of this machine, and copy it afterwards (gcloud storage rsync "
+            "--recursive)"
+        )
     data_dir = str(pathlib.Path(arguments.data_dir).expanduser().resolve())
     builder = corpus.make_builder(arguments, data_dir, recognizer_error_rate)
     options = (

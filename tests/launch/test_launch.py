@@ -19,6 +19,12 @@ LAUNCH = ROOT / "launch"
 SCRIPTS = sorted(path.name for path in LAUNCH.glob("*.sh"))
 
 
+def _has_docker():
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "info"], capture_output=True, timeout=60).returncode == 0
+
+
 def tpu_vm(*arguments, **environment):
     return subprocess.run(
         [LAUNCH / "tpu_vm.sh", *arguments], capture_output=True, text=True, env=os.environ | environment, timeout=60
@@ -131,7 +137,9 @@ def test_queued_pods_keep_their_log_elsewhere_and_go_with_their_request():
 
 def test_stopping_does_not_stop_the_shell_that_stops():
     command = next(word for word in printed("stop", "pod")[0] if word.startswith("--command=")).partition("=")[2]
-    assert subprocess.run(["bash", "-c", command], timeout=30).returncode == 0
+    assert "[l]aunch/job.sh" in command
+    elsewhere = command.replace("[l]aunch/job.sh", "[n]o_such_job.sh")  # other tests run jobs
+    assert subprocess.run(["bash", "-c", elsewhere], timeout=30).returncode == 0
 
 
 QUEUED = ["create", "pod", "--type=v6e-4", "--queued", "--bucket=b"]
@@ -362,6 +370,30 @@ def test_the_sky_task_names_what_it_runs():
     assert {"JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"} <= set(
         re.findall(r"JAX_\w+", task["run"])
     )
+
+
+def test_sky_reads_its_task():
+    sky = pytest.importorskip("sky", reason="needs pip install skypilot")
+    task = sky.Task.from_yaml_config(yaml.safe_load((LAUNCH / "sky.yaml").read_text()), env_overrides=[("BUCKET", "b")])
+    assert task.envs["BUCKET"] == "b" and "/shared" in task.storage_mounts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _has_docker(), reason="needs a Docker daemon")
+def test_the_image_is_built():
+    build = [
+        "docker",
+        "build",
+        "-f",
+        LAUNCH / "Dockerfile",
+        "--build-arg",
+        "ACCELERATOR=tpu",
+        "-t",
+        "mms_jax_test",
+        ROOT,
+    ]
+    subprocess.run(build, check=True, timeout=1800)
+    subprocess.run(["docker", "run", "--rm", "mms_jax_test"], check=True, timeout=300)
 
 
 def test_the_batch_script_puts_a_lost_job_back(tmp_path):

@@ -107,3 +107,9 @@ def test_utterances_that_are_not_scored_are_counted(tone_data, tmp_path, caplog)
         result = evaluate(config, str(tmp_path / "run"))
     assert result["utterances"] == 1 and result["left_out"] == {"without transcript": 1}
     assert "1 of 2 utterances are left out: 1 without transcript" in caplog.text
+
+
+def test_a_bucket_is_no_data_dir(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert prepare.main(["audio_folder", "--data_dir=gs://mine/corpora", "--name=c", "--table=t.tsv"]) == 1
+    assert "name a folder of this machine" in capsys.readouterr().err and not list(tmp_path.iterdir())

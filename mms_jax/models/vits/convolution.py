@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from mms_jax import sharding
-from mms_jax.models.layers import strided_windows
+from mms_jax.models.layers import ACCURATE, strided_windows
 
 Array = jax.Array
 
@@ -123,6 +123,8 @@ def fold(direction: Array, magnitude: Array, axes: tuple[int, int]) -> Array:
 def convolve(x: Array, kernel: Array, dilation: int = 1, stride: int = 1, groups: int = 1) -> Array:
     """A zero-padded convolution of long signals.
 
+    Of float32 arrays, as waveforms and durations are, accelerators keep 16 bits.
+
     Args:
       x: (batch, time, inputs).
       kernel: (taps, inputs / groups, outputs), taps odd.
@@ -133,12 +135,14 @@ def convolve(x: Array, kernel: Array, dilation: int = 1, stride: int = 1, groups
       (batch, ceil(time / stride), outputs).
     """
     pad = (len(kernel) - 1) * dilation // 2
+    precision = ACCURATE if x.dtype == jnp.float32 else None
     if len(kernel) == 1 and stride == 1:
-        return x @ kernel[0]
+        return jnp.matmul(x, kernel[0], precision=precision)
     if groups == 1:
         return jax.lax.conv_general_dilated(
-            x, kernel, (stride,), [(pad, pad)], rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC")
-        )
+            x, kernel, (stride,), [(pad, pad)], rhs_dilation=(dilation,), dimension_numbers=("NWC", "WIO", "NWC"),
+            precision=precision,
+        )  # fmt: skip
     if groups == x.shape[-1] == kernel.shape[-1]:
         return _convolve_depthwise(x, kernel, dilation, pad)
     return _convolve_grouped(x, kernel, stride, groups)

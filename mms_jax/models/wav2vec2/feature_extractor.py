@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mms_jax.models.layers import gelu, layer_norm, linear, strided_windows
+from mms_jax.models.layers import ACCURATE, gelu, layer_norm, linear, strided_windows
 from mms_jax.models.wav2vec2.config import Wav2Vec2Config
 
 Array = jax.Array
@@ -15,13 +15,24 @@ Array = jax.Array
 class ConvLayer(nnx.Module):
     """Convolution without padding, layer norm over channels, GELU. Kernel: (kernel * inputs, outputs)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, *, dtype: jnp.dtype, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+        precision: jax.lax.Precision | None = None,
+    ):
         self.kernel = kernel
         self.stride = stride
         # Kaiming normal, as in wav2vec 2.0.
         self.conv = linear(
-            kernel * inputs, outputs, (None, "conv"), dtype=dtype, rngs=rngs, std=math.sqrt(2.0 / (kernel * inputs))
-        )
+            kernel * inputs, outputs, (None, "conv"), dtype=dtype, rngs=rngs, std=math.sqrt(2.0 / (kernel * inputs)),
+            precision=precision,
+        )  # fmt: skip
         self.norm = layer_norm(outputs, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
@@ -39,13 +50,10 @@ class FeatureExtractor(nnx.Module):
 
     def __init__(self, config: Wav2Vec2Config, *, dtype: jnp.dtype, rngs: nnx.Rngs):
         inputs = (1, *config.conv_dims[:-1])
-        self.layers = nnx.List(
-            # bfloat16 has 8 bits where 16-bit audio has 16: the samples are rounded only after the first norm.
-            ConvLayer(i, o, k, s, dtype=dtype if number else jnp.float32, rngs=rngs)
-            for number, (i, o, k, s) in enumerate(
-                zip(inputs, config.conv_dims, config.conv_kernels, config.conv_strides)
-            )
-        )
+        shapes = list(zip(inputs, config.conv_dims, config.conv_kernels, config.conv_strides))
+        # bfloat16 has 8 bits where 16-bit audio has 16: the samples are rounded only after the first norm.
+        first = ConvLayer(*shapes[0], dtype=jnp.dtype("float32"), rngs=rngs, precision=ACCURATE)
+        self.layers = nnx.List([first, *(ConvLayer(*shape, dtype=dtype, rngs=rngs) for shape in shapes[1:])])
         self.config = config
         self.dtype = dtype
 
