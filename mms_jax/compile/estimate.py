@@ -3,9 +3,9 @@
 Each operation takes the longer of its arithmetic, of operands that are padded to the width of the matrix units, at the
 chip's peak, and of its traffic at the memory's bandwidth (Williams et al. 2009). Copies that the compiler starts ahead run
 beside other operations, as do collectives that are started ahead or fused with arithmetic, and exchanges between slices; the
-others add up. A collective runs around a ring, in both directions, over the links of one dimension of the torus, as if that
-were closed, which it is only in slices as long as a dimension of a pod; between slices, over the network. The estimate is
-thus of a program that never waits for a host or for a slower chip.
+others add up. A collective runs around a ring, in both directions, over the links of one dimension of the torus, or along a
+line, in one, where that dimension is not closed; between slices, over the network. The estimate is thus of a program that
+never waits for a host or for a slower chip.
 """
 
 import dataclasses
@@ -69,12 +69,27 @@ def estimate(steps: Sequence[Operation], chip: Chip, mesh: jax.sharding.Mesh) ->
 
 def _sending(step: Operation, chip: Chip, mesh: jax.sharding.Mesh) -> float:
     devices = len(step.groups) or mesh.size
-    bandwidth = chip.network if step.between_slices or _spans_slices(step.groups, mesh) else 2 * chip.link
+    between = step.between_slices or _spans_slices(step.groups, mesh)
+    bandwidth = chip.network if between else chip.link * _directions(step.groups, chip, mesh)
     if step.between_slices:
         devices = len({getattr(device, "slice_index", 0) for device in mesh.devices.flat})
     if step.collective == "collective-permute":
         return step.sent / bandwidth
     return _RING[step.collective] * step.sent * (devices - 1) / devices / bandwidth
+
+
+def _directions(group: Sequence[int], chip: Chip, mesh: jax.sharding.Mesh) -> int:
+    """In how many directions a collective runs: two around a ring; one along a line, whose ends are not linked."""
+    everywhere = [getattr(device, "coords", None) for device in mesh.devices.flat]
+    if any(coordinates is None for coordinates in everywhere):
+        return 2
+    places = np.asarray(everywhere)
+    ours = places[list(group)] if group else places
+    (varying,) = np.nonzero(np.ptp(ours, axis=0))
+    if len(varying) != 1:  # a ring runs through a rectangle
+        return 2
+    length = int(np.ptp(places[:, varying[0]])) + 1
+    return 2 if length >= chip.closed and len(np.unique(ours[:, varying[0]])) == length else 1
 
 
 def _spans_slices(group: Sequence[int], mesh: jax.sharding.Mesh) -> bool:

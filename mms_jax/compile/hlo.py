@@ -14,6 +14,8 @@ _BITS = {"pred": 8, "s4": 4, "u4": 4, "bf16": 16, "token": 0}
 LANES = 128  # rows and columns of a TPU's matrix unit (256 on v6e)
 # Kernels of `jax.experimental.pallas.ops.tpu.splash_attention`, and how often each multiplies frames by frames.
 _KERNELS = {"splash_mha_fwd": 2, "splash_mha_dkv": 5}
+# Times that a matrix unit runs for the bits of float32.
+_PASSES = {"high": 3, "highest": 6}
 _STARTING, _ENDING = "async-collective-start", "async-collective-done"
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute", "ragged-all-to-all")
 # Instructions that move no data.
@@ -325,7 +327,10 @@ def _flops(instruction: Instruction, computation: Computation) -> tuple[float, f
     """Products and sums; and those of matrix units of LANES rows and columns, of which narrow operands leave some idle."""
     if instruction.opcode in ("dot", "convolution"):
         left, right = (computation[name].arrays[0].shape for name in instruction.operands[:2])
-        return (_dot_flops if instruction.opcode == "dot" else _convolution_flops)(instruction, left, right)
+        counted = _dot_flops if instruction.opcode == "dot" else _convolution_flops
+        flops, padded = counted(instruction, left, right)
+        precision = instruction.attribute("operand_precision").strip("{}").split(",")[0]
+        return flops, padded * _PASSES.get(precision, 1)
     for name, products in _KERNELS.items():
         if "tpu_custom_call" in instruction.text and instruction.name.startswith(name):
             shapes = (computation[operand].arrays[0].shape for operand in instruction.operands)

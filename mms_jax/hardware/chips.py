@@ -21,6 +21,7 @@ class Chip:
       bandwidth: of the memory, bytes a second.
       link: of one link to a neighbor, bytes a second in each direction.
       network: between slices, bytes a second for each chip.
+      closed: chips of a dimension of the torus from which on its ends are linked.
     """
 
     peak: float
@@ -28,16 +29,17 @@ class Chip:
     bandwidth: float
     link: float
     network: float
+    closed: int
 
 
 # Google Cloud's pages "TPU v4", "TPU v5e", "TPU v5p", "TPU v6e" (system architecture): peak in bfloat16, HBM, and the
 # interconnect of a chip divided by its ports: 6 for v4 and v5p, 4 for v5e and v6e. The network is a host's, divided by its
-# chips.
+# chips. Dimensions of 16 chips are closed in v5e and v6e, those of multiples of 4 in v4 and v5p.
 CHIPS = {
-    "v4": Chip(275e12, 32e9, 1200e9, 50e9, 6.25e9),
-    "v5e": Chip(197e12, 16e9, 819e9, 50e9, 3.1e9),
-    "v5p": Chip(459e12, 95e9, 2765e9, 100e9, 6.25e9),
-    "v6e": Chip(918e12, 32e9, 1640e9, 112e9, 12.5e9),
+    "v4": Chip(275e12, 32e9, 1200e9, 50e9, 6.25e9, 4),
+    "v5e": Chip(197e12, 16e9, 819e9, 50e9, 3.1e9, 16),
+    "v5p": Chip(459e12, 95e9, 2765e9, 100e9, 6.25e9, 4),
+    "v6e": Chip(918e12, 32e9, 1640e9, 112e9, 12.5e9, 16),
 }
 
 _CUBES = ("v4", "v5p")  # whose torus has three dimensions

@@ -196,7 +196,7 @@ def test_the_time_of_a_step_by_hand():
     """Peak, bandwidth and link are such that each part of the fixture has a round time."""
     steps = Program(TPU_TEXT).operations()
     mesh = eight_devices()
-    chip = Chip(peak=2 * 16 * 256 * 128, memory=1e9, bandwidth=2 * 16 * 256 / 4, link=1.0, network=1.0)
+    chip = Chip(peak=2 * 16 * 256 * 128, memory=1e9, bandwidth=2 * 16 * 256 / 4, link=1.0, network=1.0, closed=4)
     slow = estimate(steps, dataclasses.replace(chip, link=2 * 256 * 128 / 2), mesh)
     # Three turns of a second of arithmetic and four seconds of concatenation; gathering takes 3/4 s a turn, beside.
     assert slow.compute == 3 and slow.network == pytest.approx(3 * 3 / 4)
@@ -208,7 +208,7 @@ def test_the_time_of_a_step_by_hand():
 
 def test_what_spans_slices_goes_over_the_network():
     steps = Program(TPU_TEXT).operations()
-    chip = Chip(peak=1e12, memory=1e9, bandwidth=1e12, link=1e6, network=1.0)
+    chip = Chip(peak=1e12, memory=1e9, bandwidth=1e12, link=1e6, network=1.0, closed=4)
     assert estimate(steps, chip, eight_devices()).seconds < 1
     devices = [types.SimpleNamespace(slice_index=number // 4) for number in range(8)]
     sent = 3 * 2 * 256 * 128 * 3 / 4
@@ -230,8 +230,24 @@ ENTRY %main (param: bf16[4096,8,128]) -> bf16[4096,8,128] {
 """  # noqa: E501
 
 
+def test_a_line_of_chips_has_one_direction_and_a_closed_ring_two():
+    chip = Chip(peak=1e12, memory=1e9, bandwidth=1e12, link=1e6, network=1.0, closed=4)
+    text = (
+        "ENTRY %main (a: f32[100]) -> f32[400] {\n  %a = f32[100]{0} parameter(0)\n"
+        "  ROOT %g = f32[400]{0} all-gather(%a), replica_groups={GROUP}, dimensions={0}\n}\n"
+    )
+    devices = [types.SimpleNamespace(coords=(number % 4, number // 4, 0)) for number in range(8)]
+    mesh = types.SimpleNamespace(devices=np.asarray(devices).reshape(2, 4), size=8)
+    seconds = 1600 * 3 / 4 / 1e6
+    for group, directions in (("{0,1,2,3}", 2), ("{0,1,4,5}", 2), ("{0,1}", 1), ("{0,4}", 1)):
+        devices_of_group = group.count(",") + 1
+        found = estimate(Program(text.replace("GROUP", group)).operations(), chip, mesh).seconds
+        wanted = seconds * (devices_of_group - 1) / devices_of_group / (3 / 4) / directions
+        assert found == pytest.approx(wanted, rel=0.01), group
+
+
 def test_exchanges_between_slices_are_counted():
-    chip = Chip(peak=1e15, memory=1e9, bandwidth=1e15, link=1e15, network=4096 * 1024 * 2.0)
+    chip = Chip(peak=1e15, memory=1e9, bandwidth=1e15, link=1e15, network=4096 * 1024 * 2.0, closed=4)
     devices = [types.SimpleNamespace(slice_index=number // 4) for number in range(8)]
     mesh = types.SimpleNamespace(devices=np.asarray(devices).reshape(2, 4), size=8)
     steps = Program(BETWEEN_SLICES).operations()
