@@ -10,6 +10,7 @@
 # An error that the log explains (status 1 or 2) ends it, as does SIGTERM, after which the job saves. Status 75: try again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+export HOME=${HOME:-/root} # start-up scripts have none
 
 case "${1:-}" in '' | -h | --help)
   sed -n '2,11s/^# \{0,1\}//p' launch/job.sh >&2
@@ -44,11 +45,11 @@ setup() {
   local python target=.
   if [ "$extra" = tpu ] && ! launch/find_python.sh >/dev/null 2>&1; then
     # Images of TPU VMs have an older one, and may be updating themselves.
-    sudo apt-get -o DPkg::Lock::Timeout=600 update -qq
+    sudo apt-get -o DPkg::Lock::Timeout=600 update -qq || exit 75
     sudo apt-get -o DPkg::Lock::Timeout=600 install -y -qq python3.11-venv || exit 75
   fi
   python=$(launch/find_python.sh) || exit 2
-  "$python" -m venv .venv
+  "$python" -m venv .venv || exit 75
   [ "$extra" = none ] || target=".[$extra]"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e "$target" || exit 75
   { echo "$extra"; cat constraints.txt pyproject.toml; } > .venv/installed-job.txt
@@ -70,17 +71,27 @@ bring_corpora() {
 }
 
 check_workdir() {
-  case " $* " in *" --workdir=~/bucket"* | *" --workdir=$HOME/bucket"*)
+  case " $* " in *" --workdir"[\ =]"~/bucket"* | *" --workdir"[\ =]"$HOME/bucket"*)
     echo "error: ~/bucket is mounted to be read; write to the bucket itself: --workdir=gs://BUCKET/NAME" >&2
     exit 2
     ;;
   esac
 }
 
-setup
-[ "${1:-}" != setup ] || exit 0
+prepare() {
+  setup
+  case "${MMS_JAX_BUCKET:+$*}" in *"~/bucket"* | *"$HOME/bucket"*) bring_corpora ;; esac
+}
+
 check_workdir "$@"
-case "${MMS_JAX_BUCKET:+$*}" in *"~/bucket"* | *"$HOME/bucket"*) bring_corpora ;; esac
+for attempt in 1 2 3 4 5; do # the network, or a lock, may be busy
+  status=0
+  (prepare "$@") || status=$?
+  [ "$status" = 75 ] || break
+  sleep "${MMS_JAX_PAUSE:-10}"
+done
+[ "$status" = 0 ] || exit "$status"
+[ "$1" != setup ] || exit 0
 
 # Programs that were compiled before are found again after a restart.
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$HOME/.cache/mms_jax/compiled}"
@@ -90,18 +101,19 @@ retries=${MMS_JAX_RETRIES:-3}
 # A shell that waits hands no signal on: it does so by hand, and waits for the job to save. The job has a group of its own:
 # of two signals, as Ctrl-C and this shell would send, the second ends it at once.
 apart=$(command -v setsid || true)
-child='' asked=''
+child='' asked='' sent=''
 hand_on() {
   asked=1
-  [ -z "$child" ] || kill -TERM "$child" 2>/dev/null || true
+  [ -z "$child" ] || [ -n "$sent" ] || { sent=1 && kill -TERM "$child" 2>/dev/null; } || true
 }
 trap hand_on TERM INT
 
 attempt=0
-while :; do
+while [ -z "$asked" ]; do
   begun=$SECONDS status=0
   ${apart:+"$apart"} .venv/bin/python -m mms_jax.train "$@" &
   child=$!
+  [ -z "$asked" ] || hand_on # a signal came before there was a child
   wait "$child" || status=$?
   while kill -0 "$child" 2>/dev/null; do # a signal ended the wait, not the job
     status=0
@@ -113,5 +125,8 @@ while :; do
   [ "$attempt" -lt "$retries" ] || exit "$status"
   attempt=$((attempt + 1))
   echo "status $status: starting again ($attempt of $retries)" >&2
-  sleep "${MMS_JAX_PAUSE:-10}"
+  child=''
+  sleep "${MMS_JAX_PAUSE:-10}" & # a signal ends the wait, as it would not end a sleep in the foreground
+  wait $! || true
 done
+exit 143

@@ -20,8 +20,14 @@ cd "$SLURM_SUBMIT_DIR"
 export MMS_JAX_RETRIES=0 MMS_JAX_EXTRA="${MMS_JAX_EXTRA:-cuda}"
 # A step does not take these from its job.
 [ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+# The first task that ends in an error notes its status: srun tells that of the tasks which it then kills.
+export MMS_JAX_STATUS=$PWD/mms_jax-$SLURM_JOB_ID.status
+rm -f "$MMS_JAX_STATUS"
 status=0
 srun --kill-on-bad-exit=1 launch/job.sh "$@" || status=$?
+[ "$status" = 0 ] || [ ! -s "$MMS_JAX_STATUS" ] || status=$(head -n 1 "$MMS_JAX_STATUS")
+rm -f "$MMS_JAX_STATUS"
 case $status in 0 | 1 | 2) exit $status ;; esac # done, or an error that the log explains
+[ "${SLURM_RESTART_COUNT:-0}" -lt 100 ] || exit $status
 echo "status $status: the job goes back into the queue" >&2
 scontrol requeue "$SLURM_JOB_ID"

@@ -9,8 +9,8 @@ if [ ! -x mms_jax/launch/job.sh ]; then
   mv unpacked mms_jax
 fi
 # A start-up script that ends ends its children; systemd keeps the job. It asks the script alone to stop (mixed), which lets the
-# job save, and starts it again after status 75.
+# job save, and starts it again where another process was late or lost (134), or a service refused (75).
 systemd-run --unit=mms-jax --collect --property=KillMode=mixed --property=TimeoutStopSec=120 \
-  --property=RestartForceExitStatus=75 --property=RestartSec=60 \
+  "--property=RestartForceExitStatus=75 134" --property=RestartSec=60 \
   --setenv=HOME=/root --setenv="MMS_JAX_BUCKET=$MMS_JAX_BUCKET" \
   bash -c "exec /opt/mms_jax/launch/job.sh $MMS_JAX_JOB >> /var/log/mms_jax.log 2>&1"

@@ -140,6 +140,7 @@ push() {
 run() {
   [ $# -gt 0 ] || fail "run needs the arguments of the job: run $name --bucket=B -- --config=... --workdir=gs://B/..."
   [[ " $*" == *" --workdir=gs://"* ]] || fail "run needs --workdir=gs://B/...: workers share no other disk"
+  [[ " $*" != *"~/bucket"* || -n "$bucket" ]] || fail "the arguments name ~/bucket: give --bucket=B before --"
   local arguments
   arguments=$(printf '%q ' "$@")
   on_workers all "MMS_JAX_BUCKET=$bucket nohup mms_jax/launch/job.sh $arguments > job.log 2>&1 < /dev/null &"

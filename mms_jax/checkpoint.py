@@ -26,12 +26,13 @@ from etils import epath
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from mms_jax.errors import CheckpointError, StoreError
+from mms_jax.errors import CheckpointError, MmsError, StoreError
 from mms_jax.files import in_bucket, open_path, read_json
 from mms_jax.models.description import Description, upgraded
 
 PyTree = Any
 FOLDER = "checkpoints"
+_READ, _DAMAGED, _UNREACHED = 0, 1, 2  # outcomes of a restore
 BEST = "best"
 
 
@@ -97,19 +98,23 @@ class Checkpoints:
           CheckpointError: there are checkpoints, but none can be read. StoreError: the bucket cannot be reached.
         """
         failures = []
-        for step in reversed(self.steps):
-            failure, restored = "", None
+        steps = self._agreed_steps()
+        for place, step in enumerate(steps):
+            failure, restored, unreachable = "", None, None
             try:
                 restored = self._load(step, {"params": params, "train": train, "model": None})
             except Exception as error:  # Orbax and TensorStore raise many kinds for damaged files.
-                _raise_if_unreachable(error, self._directory)
+                unreachable = _unreachable(error, self._directory)
                 failure = _first_line(error)
             # What one process cannot read, none uses.
-            read = multihost_utils.process_allgather(np.asarray(restored is not None))
-            if restored is not None and read.all():
-                self._discard_newer(step)
+            outcome = _READ if restored is not None else _UNREACHED if unreachable else _DAMAGED
+            outcomes = np.atleast_1d(multihost_utils.process_allgather(np.asarray(outcome)))
+            if (outcomes == _UNREACHED).any():
+                raise unreachable or StoreError(f"another process cannot reach {self._directory}")
+            if restored is not None and (outcomes == _READ).all():
+                self._discard(steps[:place])
                 return restored
-            failure = failure or f"process {int(np.argmin(read))} cannot read it, see its log"
+            failure = failure or f"process {int(np.argmax(outcomes))} cannot read it, see its log"
             failures.append(f"{self._directory / str(step)}: {failure}")
             logging.warning("checkpoint %s is damaged and is skipped (%s)", step, failure)
         if failures:
@@ -118,6 +123,12 @@ class Checkpoints:
                 + "\n  ".join(failures)
             )
         return None
+
+    def _agreed_steps(self) -> list[int]:
+        """The steps as the first process sees them, newest first: the listings of others may be stale."""
+        ours = np.asarray(self.steps[::-1], np.int32)
+        count = int(multihost_utils.broadcast_one_to_all(np.asarray(len(ours), np.int32)))
+        return np.asarray(multihost_utils.broadcast_one_to_all(np.resize(ours, count))).tolist()
 
     def _load(self, step: int, wanted: dict[str, Any]) -> tuple[PyTree, PyTree, Description]:
         """Reads this process's part. No process waits for the others here, of which one may fail."""
@@ -143,9 +154,9 @@ class Checkpoints:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _discard_newer(self, step: int) -> None:
-        """Moves damaged checkpoints aside: the steps they name will be reached and saved again."""
-        for newer in [other for other in self.steps if other > step]:
+    def _discard(self, damaged: list[int]) -> None:
+        """Moves checkpoints aside: the steps they name will be reached and saved again."""
+        for newer in damaged:
             aside = self._directory.parent / f"damaged_checkpoint_{newer}"
             if jax.process_index() == 0:
                 _remove(aside)
@@ -204,7 +215,8 @@ class BestCheckpoint:
             ocp.save_checkpointables(target, {"params": params, "model": description}, overwrite=True)
         except Exception as error:
             reason = "the disk is full" if _is_full_disk(error) else _first_line(error)
-            raise CheckpointError(f"the best step {step} could not be saved in {self._folder}: {reason}") from error
+            kind = StoreError if in_bucket(self._folder) else CheckpointError
+            raise kind(f"the best step {step} could not be saved in {self._folder}: {reason}") from error
         if jax.process_index() == 0:
             for older in _candidates(self._folder.parent):
                 if older != target:
@@ -325,19 +337,37 @@ def _candidates(path: pathlib.Path) -> list[pathlib.Path]:
 
 # Of gRPC and HTTP: the store is there, or will be, and the checkpoint may be whole.
 _UNREACHABLE = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED",
-                "code: 503", "code: 429", "Connection", "timed out")  # fmt: skip
+                "code: 503", "code: 429", "Connection", "Cannot connect", "timed out")  # fmt: skip
 
 
-def _raise_if_unreachable(error: BaseException, place: Any) -> None:
-    """Raises StoreError where a bucket could not be read, which says nothing of the checkpoint."""
-    if in_bucket(place) and any(
+def _unreachable(error: BaseException, place: Any) -> StoreError | None:
+    """An error that says so where a bucket could not be reached, which says nothing of the checkpoint."""
+    if not in_bucket(place) or not any(
         isinstance(one, ConnectionError | TimeoutError) or any(sign in str(one) for sign in _UNREACHABLE)
         for one in _causes(error)
     ):
-        raise StoreError(
-            f"{place} cannot be read now ({_first_line(error)}); see to network and permissions, and run the same command "
-            "again"
-        ) from error
+        return None
+    return StoreError(
+        f"{place} cannot be reached now ({_first_line(error)}); see to network and permissions, and run the same command "
+        "again"
+    )
+
+
+def _raise_if_unreachable(error: BaseException, place: Any) -> None:
+    if unreachable := _unreachable(error, place):
+        raise unreachable from error
+
+
+@contextlib.contextmanager
+def reaching_store(place: str | os.PathLike) -> Iterator[None]:
+    """Raises StoreError for what fails inside because the bucket of `place` cannot be reached."""
+    try:
+        yield
+    except MmsError:
+        raise
+    except Exception as error:
+        _raise_if_unreachable(error, place)
+        raise
 
 
 def _remove(folder: Any) -> None:

@@ -2,13 +2,14 @@
 
 import contextlib
 import os
+import pathlib
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from mms_jax.errors import TRY_AGAIN, MmsError, Stopped, StoreError
+from mms_jax.errors import TRY_AGAIN, MmsError, Stopped, Unavailable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _held: list[int] = []  # signals that arrived while they were held
@@ -121,19 +122,36 @@ def run_command(command: Callable[[], int | None]) -> int:
         return 128 + getattr(signal, "SIGPIPE", 13)
     except (MmsError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return TRY_AGAIN if isinstance(error, StoreError) else 1
+        return TRY_AGAIN if isinstance(error, Unavailable) else 1
+    except RuntimeError as error:
+        if not (in_job() and type(error).__name__ == "JaxRuntimeError"):
+            raise
+        print(f"error: another process of the job may have ended: {str(error).splitlines()[0][:300]}", file=sys.stderr)
+        return TRY_AGAIN
     finally:
         sys.unraisablehook = hook
+
+
+def in_job() -> bool:
+    """Whether this process has joined others."""
+    jax = sys.modules.get("jax")
+    return bool(jax and jax.distributed.is_initialized())
 
 
 def leave(status: int) -> NoReturn:
     """Ends the program.
 
     A signal may have arrived while XLA compiled in other threads, which crash when the interpreter is taken down: then the
-    process ends at once, for everything has been cleaned up. Members of a cluster sign off first.
+    process ends at once, for everything has been cleaned up. Members of a job sign off first where all end together. A
+    member that fails does not, since it would wait for others that wait for it: they end by its missing heartbeat.
+
+    Statuses 1 and 2 are noted in the file MMS_JAX_STATUS, if that is set, since schedulers tell the status of the tasks that
+    they kill afterwards.
     """
-    jax = sys.modules.get("jax")
-    if status in [128 + number for number in SIGNALS] and not (jax and jax.distributed.is_initialized()):
+    if status in (1, 2) and (path := os.environ.get("MMS_JAX_STATUS")):
+        pathlib.Path(path).write_text(f"{status}\n")
+    stopped = status in [128 + number for number in SIGNALS]
+    if (status and not stopped) if in_job() else stopped:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import jax
 from absl import logging
 
-from mms_jax.errors import ConfigError
+from mms_jax.errors import ConfigError, Unavailable
 
 HEARTBEAT_SECONDS = 30  # after which a process that is silent is given up, and all others end
+_JOINING_SECONDS = 3600  # for hosts that copy their corpora first
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between requests that fail
 _ADDRESS = "JAX_COORDINATOR_ADDRESS"
 _NUMBERS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}
 _NEEDED = f"{_ADDRESS}, {' and '.join(_NUMBERS.values())}"
@@ -40,7 +43,7 @@ def _tpu_hosts() -> int:
     Kubernetes names them in the environment, TPU VMs in the metadata of Compute Engine, where JAX looks, too.
     """
     if named := os.environ.get("TPU_PROCESS_ADDRESSES", os.environ.get("TPU_WORKER_HOSTNAMES")):
-        return len(named.split(",")) * int(os.environ.get("MEGASCALE_NUM_SLICES", "1"))
+        return len(named.split(",")) * int(os.environ.get("MEGASCALE_NUM_SLICES") or 1)
     # JAX sets the first of these where it finds no chips.
     if "TPU_SKIP_MDS_QUERY" in os.environ or os.environ.get("JAX_PLATFORMS") == "cpu":
         return 1
@@ -50,26 +53,32 @@ def _tpu_hosts() -> int:
 
 
 def _metadata(name: str) -> str:
-    """An attribute of this virtual machine; "" for one that it lacks, and outside of Google Cloud."""
+    """An attribute of this virtual machine; "" for one that it lacks. Raises Unavailable where nothing answers."""
     server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
     address = f"http://{server}/computeMetadata/v1/instance/attributes/{name}"
     request = urllib.request.Request(address, headers={"Metadata-Flavor": "Google"})
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return answer.read().decode()
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return ""
-        raise ConfigError(f"{address}: {error}; whether other hosts are part of this job is not known") from error
-    except OSError as error:
-        logging.warning("%s cannot be read (%s): this host is taken for the only one of its job", address, error)
-        return ""
+    for pause in (*_PAUSES, None):
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return answer.read().decode()
+        except OSError as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code == 404:
+                return ""
+            if pause is None:
+                raise Unavailable(
+                    f"{address}: {error}; whether other hosts are part of this job is not known. On a machine that is not "
+                    "Google Cloud's, set TPU_SKIP_MDS_QUERY=1"
+                ) from error
+            time.sleep(pause)
+    raise AssertionError
 
 
 def _join() -> None:
     named = _named_in_environment()
     try:
-        jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS, **named)
+        jax.distributed.initialize(
+            heartbeat_timeout_seconds=HEARTBEAT_SECONDS, initialization_timeout=_JOINING_SECONDS, **named
+        )
     except ValueError as error:  # JAX found no cluster
         slurm = "start the command with srun; or " if "SLURM_JOB_ID" in os.environ else ""
         raise ConfigError(f"no other processes to join were found: {error}; {slurm}set {_NEEDED}") from error

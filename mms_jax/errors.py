@@ -23,8 +23,12 @@ class CheckpointError(MmsError, RuntimeError):
     """A checkpoint that cannot be written, found or read."""
 
 
-class StoreError(CheckpointError):
-    """A bucket that refuses requests: the same command may succeed later, and commands end with status 75."""
+class Unavailable(MmsError):
+    """A service that does not answer: the same command may succeed later, and commands end with status 75."""
+
+
+class StoreError(CheckpointError, Unavailable):
+    """A bucket that refuses requests."""
 
 
 class ConfigError(MmsError, ValueError):

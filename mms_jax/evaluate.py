@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before the libraries below are imported, which tak
 
 
 import contextlib
+import math
 import pathlib
 import sys
 from collections.abc import Generator, Sequence
@@ -62,7 +63,10 @@ class Evaluator:
         """
         self._config, self._task, self._mesh = config, task, mesh
         self.corpora = open_corpora(corpora, config.input.data_dir)
-        self._plan, self._decoder = evaluation_data(config.input, self.corpora, task.needs)
+        inputs = config.input.copy_and_resolve_references()
+        # Any number of rows gives the same scores.
+        inputs.rows_multiple = math.lcm(inputs.rows_multiple, sharding.row_devices(mesh))
+        self._plan, self._decoder = evaluation_data(inputs, self.corpora, task.needs)
         self.utterances = len(self._plan.table)
         gathered = sharding.replicated(mesh)
         self._evaluate = task.make_evaluation(model, gathered)

@@ -76,7 +76,8 @@ def run_experiment(name: str, command: Callable[..., int | None], workdir_help: 
 
     def main(argv: list[str]) -> None:
         if len(argv) > 1:
-            sys.exit(f"error: unexpected arguments {' '.join(argv[1:])}; usage: {usage}")
+            print(f"error: unexpected arguments {' '.join(argv[1:])}; usage: {usage}", file=sys.stderr)
+            leave(1)
         workdir = (flags.FLAGS["workdir"].value,) if workdir_help else ()
         leave(run_command(lambda: command(config.value, *workdir)))
 

@@ -93,7 +93,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
-def _row_devices(mesh: Any) -> int:
+def row_devices(mesh: Any) -> int:
     """The devices among which a mesh, real or abstract, cuts the rows of a batch."""
     return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
@@ -104,7 +104,7 @@ def check_rows(multiple: int, accumulate: int, mesh: Mesh) -> None:
     Raises:
       ConfigError: they cannot.
     """
-    devices = _row_devices(mesh)
+    devices = row_devices(mesh)
     if multiple % (devices * accumulate):
         raise ConfigError(
             f"config.input.rows_multiple={multiple} must be a multiple of {devices * accumulate}: the mesh cuts a batch "
@@ -179,7 +179,7 @@ def rows_and_heads_apart(function: Callable[..., jax.Array], heads: int) -> Call
 def divides_rows(rows: int) -> bool:
     """Whether the mesh that is set, if any, cuts so many rows into equal parts."""
     mesh = jax.sharding.get_abstract_mesh()
-    return mesh.empty or rows % _row_devices(mesh) == 0
+    return mesh.empty or rows % row_devices(mesh) == 0
 
 
 def platform() -> str:
@@ -207,7 +207,7 @@ def parts_of_process(mesh: Mesh) -> dict[str, Any]:
     Returns:
       {"parts": their numbers, ascending, "of": the number of all parts}.
     """
-    count = _row_devices(mesh)
+    count = row_devices(mesh)
     places = batch_sharding(mesh).addressable_devices_indices_map((count,))
     return {"parts": sorted({index[0].start or 0 for index in places.values() if index}), "of": count}
 

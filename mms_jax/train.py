@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from input_pipeline.dataset import language_hours, open_corpora, training_data, warn_of_rare_languages
 from input_pipeline.loader import load_batches
 from mms_jax import distributed, sharding
-from mms_jax.checkpoint import Checkpoints
+from mms_jax.checkpoint import Checkpoints, reaching_store
 from mms_jax.command import catching_signals
 from mms_jax.config import current_config
 from mms_jax.errors import Stopped, TrainingError
@@ -111,7 +111,7 @@ def train(config: ConfigDict, workdir: str) -> TrainState:
         window = StepWindow(config.input.max_bad_share)
         utilization = Utilization(config, task, mesh)
         machine = MachineFigures()
-        profile = stack.enter_context(Profile(logs.local, config.profile.start, config.profile.steps))
+        profile = stack.enter_context(Profile(logs.local, config.profile.start, config.profile.steps, first))
         progress = stack.enter_context(Progress(first, config.total_steps))
         watchdog = stack.enter_context(Watchdog(config.watchdog.factor, config.watchdog.seconds))
 
@@ -207,7 +207,8 @@ def listen_for_termination() -> Iterator[Callable[[int], int]]:
 
 def _main(config: ConfigDict, workdir: str) -> None:
     distributed.join_job(config.distributed)
-    train(config, workdir)
+    with reaching_store(workdir):
+        train(config, workdir)
 
 
 if __name__ == "__main__":

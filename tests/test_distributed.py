@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from mms_jax import distributed
-from mms_jax.errors import ConfigError
+from mms_jax.errors import ConfigError, Unavailable
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_a_job_is_joined_only_where_a_cluster_is(monkeypatch, calls):
     monkeypatch.delenv("TPU_WORKER_HOSTNAMES")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     distributed.join_job()
-    assert calls == [{"heartbeat_timeout_seconds": distributed.HEARTBEAT_SECONDS}] * 3
+    assert [call["heartbeat_timeout_seconds"] for call in calls] == [distributed.HEARTBEAT_SECONDS] * 3
 
 
 def test_processes_find_each_other_by_environment_variables():
@@ -118,6 +118,16 @@ def test_hosts_of_a_tpu_vm_are_those_of_its_metadata(monkeypatch, calls, attribu
         monkeypatch.setenv("GCE_METADATA_IP", address)
         distributed.join_job()
     assert bool(calls) == joins
+
+
+def test_a_tpu_vm_whose_metadata_do_not_answer_is_not_taken_for_the_only_one(monkeypatch, calls):
+    for name in ("JAX_PLATFORMS", "TPU_SKIP_MDS_QUERY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GCE_METADATA_IP", "localhost:1")
+    monkeypatch.setattr(distributed, "_PAUSES", (0.0,))
+    with pytest.raises(Unavailable, match=r"other hosts .* is not known"):
+        distributed.join_job()
+    assert not calls
 
 
 def test_workers_of_a_tpu_vm_join_each_other():

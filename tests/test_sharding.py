@@ -12,6 +12,7 @@ import pytest
 from input_pipeline.dataset import open_corpora, training_data
 from mms_jax import sharding
 from mms_jax.errors import ConfigError
+from mms_jax.evaluate import evaluate
 from mms_jax.models.functional import FunctionalModel
 from mms_jax.optimizers import make_optimizer, one_for_each
 from mms_jax.tasks import find_task
@@ -164,6 +165,13 @@ def test_voices_step_is_the_same_on_eight_devices():
         for ours, theirs, before in zip(*map(jax.tree.leaves, (results[layout][0], results["one"][0], params))):
             moved = np.abs(theirs - before).max()
             np.testing.assert_allclose(ours, theirs, atol=2e-3 * moved + 1e-6)
+
+
+def test_evaluation_fits_any_rows_to_the_mesh(tone_config, tmp_path):
+    train(tone_config, str(tmp_path))
+    scores = evaluate(tone_config, str(tmp_path))
+    tone_config.input.rows_multiple, tone_config.input.batch_seconds = 1, 13.5
+    assert evaluate(tone_config, str(tmp_path))["cer"] == pytest.approx(scores["cer"])
 
 
 def test_rows_must_fit_the_mesh(tone_config, tmp_path):

@@ -24,6 +24,7 @@ import jax
 from absl import flags, logging
 from ml_collections import ConfigDict
 
+from input_pipeline.plan import rows_of_batches
 from mms_jax.compile.program import trace_step
 from mms_jax.compile.report import Compiled, format_report, format_search
 from mms_jax.config import current_config
@@ -61,8 +62,8 @@ def compile_step(config: ConfigDict, devices: Sequence[Any]) -> Compiled:
 
 def variants(config: ConfigDict, devices: int) -> list[ConfigDict]:
     """Experiments with the same batch, but another recomputation, mesh, or accumulation."""
-    rows = config.input.batch_rows or int(config.input.batch_seconds / config.input.bucket_seconds[-1])
-    rows -= rows % config.input.rows_multiple
+    given = config.input
+    rows = rows_of_batches(given.bucket_seconds, given.batch_seconds, given.batch_rows, given.rows_multiple)[-1]
     found = []
     for remat, fsdp, parts in itertools.product(REMAT, range(1, devices + 1), (1, 2, 4)):
         changed = config.copy_and_resolve_references()

@@ -171,12 +171,19 @@ class MetricWriter:
                 self._tracker.finish()
 
 
+_COMPILING = 2  # first steps of a process, which a profile leaves out
+
+
 class Profile:
     """A profile of a few steps, in FOLDER/profile."""
 
-    def __init__(self, folder: pathlib.Path, start: int, steps: int):
-        """Profiles `steps` steps, beginning at the first one from `start` on that this process runs; none for `start` 0."""
-        self._folder, self._start, self._steps = folder / "profile", start, steps
+    def __init__(self, folder: pathlib.Path, start: int, steps: int, first: int = 0):
+        """Profiles `steps` steps from step `start` on; none for `start` 0, or where FOLDER holds a profile already.
+
+        A run that resumes behind `start`, after step `first`, is profiled once its step is compiled.
+        """
+        self._folder, self._steps = folder / "profile", steps
+        self._start = 0 if self._folder.exists() else first + _COMPILING if 0 < start <= first else start
         self._end: int | None = None  # the last step of the profile; None until it begins
         self._running = False
 

@@ -162,6 +162,7 @@ QUEUED = ["create", "pod", "--type=v6e-4", "--queued", "--bucket=b"]
         (["run", "pod", "--", "--config=x", "--workdir=runs/x"], "needs --workdir=gs://B/"),
         (["run", "pod", "--", "--config=x", "--dry-run"], "give it before --"),
         (["status", "pod", "other"], "unexpected other"),
+        (["run", "pod", "--", "--workdir=gs://b/r", "--config.input.data_dir=~/bucket/c"], "give --bucket=B before --"),
         (["create", "pod", "--type=v6e-4", "--queued"], "needs --bucket=B"),
         (["run", "pod"], "needs the arguments of the job"),
         (["stop", "pod", "--", "now"], "takes no arguments"),
@@ -255,6 +256,32 @@ def test_corpora_of_a_bucket_are_mounted_or_copied_where_a_job_names_them(host, 
 
 def test_without_arguments_a_job_explains_itself(host):
     assert host() == (2, [])
+
+
+def test_a_job_that_is_stopped_while_it_waits_does_not_start_again(host, tmp_path):
+    python = tmp_path / ".venv/bin/python"
+    python.write_text("#!/usr/bin/env bash\necho started >> calls\nexit 134\n")
+    (tmp_path / "calls").write_text("")
+    environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "60"}
+    job = subprocess.Popen([tmp_path / "launch/job.sh", "--config=x"], env=environment)
+    deadline = time.monotonic() + 30
+    while "started" not in (tmp_path / "calls").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    job.terminate()
+    assert job.wait(timeout=30) == 143 and (tmp_path / "calls").read_text().split() == ["started"]
+
+
+def test_a_host_whose_network_fails_at_first_is_prepared_again(host, tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "gcsfuse").write_text(
+        f"#!/usr/bin/env bash\necho tried >> {tmp_path}/tries\n[ $(wc -l < {tmp_path}/tries) = 3 ]\n"
+    )
+    (tools / "gcsfuse").chmod(0o755)
+    path = f"{tools}:{os.environ['PATH']}"
+    status, calls = host("--config=~/bucket/x", PATH=path, HOME=str(tmp_path), MMS_JAX_BUCKET="b")
+    assert (status, len(calls)) == (0, 1) and len((tmp_path / "tries").read_text().split()) == 3
 
 
 def test_a_signal_to_the_whole_group_reaches_the_job_once(host, tmp_path):
@@ -399,18 +426,21 @@ def test_the_image_is_built():
 def test_the_batch_script_puts_a_lost_job_back(tmp_path):
     """With a `srun` that ends as told, and a `scontrol` that notes its arguments."""
     for name, text in {
-        "srun": 'echo "$*" > srun_called; exit $END',
+        "srun": 'echo "$*" > srun_called; [ -z "$NOTED" ] || echo $NOTED > "$MMS_JAX_STATUS"; exit $END',
         "scontrol": 'echo "$*" > requeued',
     }.items():
         (tmp_path / name).write_text(f"#!/usr/bin/env bash\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    for end, requeued in (("0", False), ("1", False), ("143", True), ("134", True)):
+    # srun tells the status of the tasks that it kills, 143, after one has ended with 1.
+    ends = (("0", "", False), ("1", "", False), ("143", "", True), ("134", "", True), ("143", "1", False))
+    for end, noted, requeued in ends:
         (tmp_path / "requeued").unlink(missing_ok=True)
         job = {
             "PATH": f"{tmp_path}:{os.environ['PATH']}",
             "SLURM_SUBMIT_DIR": str(tmp_path),
             "SLURM_JOB_ID": "7",
             "END": end,
+            "NOTED": noted,
         }
         subprocess.run(
             ["bash", LAUNCH / "slurm.sh", "--config=x"], env=os.environ | job, timeout=60, capture_output=True

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import numpy as np
@@ -94,6 +95,24 @@ def test_what_one_process_cannot_read_none_uses(tone_config, tmp_path):
     assert "process 1 cannot read it" in (tmp_path / "0.log").read_text()
     assert (tmp_path / "job" / "damaged_checkpoint_6").is_dir()
     assert [row["step"] for row in rows(tmp_path / "job")] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_keeps_its_status_and_ends_the_others(tone_config, tmp_path):
+    """The second of two cannot find its corpora once the first is waiting for it."""
+    program = (
+        "import sys\nfrom mms_jax import distributed\nfrom mms_jax.command import leave, run_command\n"
+        "from mms_jax.errors import CorpusError\nimport jax\nfrom jax.experimental import multihost_utils\n"
+        "def job():\n    distributed.join_job()\n    multihost_utils.sync_global_devices('one')\n"
+        "    if jax.process_index():\n        raise CorpusError('none here')\n"
+        "    multihost_utils.sync_global_devices('two')\n"
+        "leave(run_command(job))\n"
+    )
+    processes = start([sys.executable, "-c", program], 2, tmp_path)
+    begun = time.monotonic()
+    statuses = [process.wait(timeout=240) for process in processes]
+    assert statuses[1] == 1 and statuses[0] not in (0, 1, 2) and time.monotonic() - begun < 120
+    assert (tmp_path / "1.log").read_text().splitlines()[-1] == "error: none here"
 
 
 @pytest.mark.slow
