@@ -118,8 +118,10 @@ def tasks_of(workdir):
     return found
 
 
-def test_a_job_of_two_nodes_loses_a_task_and_continues(cluster, tone_config, tmp_path):
-    cluster, folder = cluster
+@pytest.fixture
+def submit(cluster, tmp_path):
+    """Submits a job of two tasks from a clone; returns its number. The clone's environment is that of the tests."""
+    environment, _ = cluster
     clone = tmp_path / "clone"
     (clone / ".venv/bin").mkdir(parents=True)
     shutil.copytree(ROOT / "launch", clone / "launch", ignore=shutil.ignore_patterns("build"))
@@ -130,26 +132,40 @@ def test_a_job_of_two_nodes_loses_a_task_and_continues(cluster, tone_config, tmp
     python.chmod(0o755)
     stamp = "none\n" + (clone / "constraints.txt").read_text() + (clone / "pyproject.toml").read_text()
     (clone / ".venv/installed-job.txt").write_text(stamp)
-    tone_config.total_steps, tone_config.log_every, tone_config.checkpoint.every = 60, 1, 5
-    workdir = tmp_path / "job"
-    arguments = train_command(tone_config, workdir)[3:]
-    environment = cluster | {
+    job = environment | {
         "MMS_JAX_EXTRA": "none", "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
         "JAX_COORDINATOR_ADDRESS": f"localhost:{free_ports(1)[0]}",  # the names of the nodes are no hosts here
         "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2",
     }  # fmt: skip
-    submit = [
-        "sbatch",
-        "--parsable",
-        "--nodes=2",
-        "--ntasks-per-node=1",
-        f"--chdir={clone}",
-        "launch/slurm.sh",
-        *arguments,
-    ]
-    done = subprocess.run(submit, env=environment, cwd=clone, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    job = done.stdout.strip()
+
+    def run(*arguments):
+        command = ["sbatch", "--parsable", "--nodes=2", "--ntasks-per-node=1", f"--chdir={clone}", "launch/slurm.sh"]
+        done = subprocess.run([*command, *arguments], env=job, cwd=clone, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    return run
+
+
+def test_a_job_whose_error_the_log_explains_is_not_put_back(cluster, submit, tmp_path):
+    """Though SLURM kills the other task, and tells that."""
+    cluster, _ = cluster
+    clone = tmp_path / "clone"
+    job = submit("--config=nothing", f"--workdir={tmp_path / 'job'}")
+
+    def shown():
+        return told(cluster, "scontrol", "show", "job", job)
+
+    wait_until(lambda: "JobState=FAILED" in shown() or "Restarts=1" in shown(), 240, lambda: clone.glob("*.log"))
+    assert "Restarts=0" in shown() and "ExitCode=1:0" in shown()
+    assert "no experiment of this name" in (clone / f"mms_jax-{job}.log").read_text()
+
+
+def test_a_job_of_two_nodes_loses_a_task_and_continues(cluster, submit, tone_config, tmp_path):
+    cluster, folder = cluster
+    clone, workdir = tmp_path / "clone", tmp_path / "job"
+    tone_config.total_steps, tone_config.log_every, tone_config.checkpoint.every = 60, 1, 5
+    job = submit(*train_command(tone_config, workdir)[3:])
     metrics = workdir / "metrics.jsonl"
 
     def logs():
