@@ -1,9 +1,9 @@
 """softmax(q k' / sqrt(width)) v (Vaswani et al. 2017, equation 1), in the form that is fastest on each platform.
 
-On TPUs a Pallas kernel, and on GPUs cuDNN's in bfloat16, keep the weights on the chip: written out, the float32 weights of 20 s of
-audio are a hundred times larger than their result, and take most of a layer's time. On CPUs the written form is 1.2 to 1.6
-times as fast as `jax.nn.dot_product_attention`, because the head axis precedes the frame axis and the division follows the
-product.
+On TPUs a Pallas kernel, and on GPUs cuDNN's in bfloat16, keep the weights on the chip: written out, the float32 weights of
+20 s of audio are a hundred times larger than their result, and take most of a layer's time. On CPUs the written form is 1.2
+to 1.6 times as fast as `jax.nn.dot_product_attention`, because the head axis precedes the frame axis and the division
+follows the product.
 """
 
 import math
