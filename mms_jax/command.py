@@ -141,9 +141,10 @@ def in_job() -> bool:
 def leave(status: int) -> NoReturn:
     """Ends the program.
 
-    A signal may have arrived while XLA compiled in other threads, which crash when the interpreter is taken down: then the
-    process ends at once, for everything has been cleaned up. Members of a job sign off first where all end together. A
-    member that fails does not, since it would wait for others that wait for it: they end by its missing heartbeat.
+    With an error or a stop, it ends at once, for everything has been cleaned up: XLA, which a signal may have met while it
+    compiled, crashes when the interpreter is taken down, and threads of libraries print failures below the line that says
+    what is wrong. In a job, a member that fails would also wait for others that wait for it: they end by its missing
+    heartbeat. Members that all stop sign off first.
 
     Statuses 1 and 2 are noted in the file MMS_JAX_STATUS, if that is set, since schedulers tell the status of the tasks that
     they kill afterwards.
@@ -151,7 +152,7 @@ def leave(status: int) -> NoReturn:
     if status in (1, 2) and (path := os.environ.get("MMS_JAX_STATUS")):
         pathlib.Path(path).write_text(f"{status}\n")
     stopped = status in [128 + number for number in SIGNALS]
-    if (status and not stopped) if in_job() else stopped:
+    if status and not (stopped and in_job()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
