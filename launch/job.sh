@@ -121,7 +121,7 @@ while [ -z "$asked" ]; do
   done
   [ -z "$asked" ] || exit "$status"
   case $status in 0 | 1 | 2 | 130 | 143) exit "$status" ;; esac # done, an error that the log explains, or asked to stop
-  [ $((SECONDS - begun)) -lt 3600 ] || attempt=0 # it had made progress
+  [ $((SECONDS - begun)) -lt 7200 ] || attempt=0 # longer than processes wait for each other: it had made progress
   [ "$attempt" -lt "$retries" ] || exit "$status"
   attempt=$((attempt + 1))
   echo "status $status: starting again ($attempt of $retries)" >&2

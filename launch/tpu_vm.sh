@@ -128,6 +128,7 @@ create() {
 
 archive() {
   mkdir -p launch/build
+  [ -z "$(git status --porcelain 2>/dev/null)" ] || echo "warning: only what is committed is copied (see git status)" >&2
   call git archive --format=tar.gz --output=launch/build/code.tar.gz HEAD
 }
 
@@ -143,7 +144,7 @@ run() {
   [[ " $*" != *"~/bucket"* || -n "$bucket" ]] || fail "the arguments name ~/bucket: give --bucket=B before --"
   local arguments
   arguments=$(printf '%q ' "$@")
-  on_workers all "MMS_JAX_BUCKET=$bucket nohup mms_jax/launch/job.sh $arguments > job.log 2>&1 < /dev/null &"
+  on_workers all "MMS_JAX_BUCKET=$bucket nohup mms_jax/launch/job.sh $arguments >> job.log 2>&1 < /dev/null &"
 }
 
 log=job.log

@@ -13,7 +13,7 @@ from absl import logging
 from mms_jax.errors import ConfigError, Unavailable
 
 HEARTBEAT_SECONDS = 30  # after which a process that is silent is given up, and all others end
-_JOINING_SECONDS = 3600  # for hosts that copy their corpora first
+_JOINING_SECONDS = 1800  # for hosts that copy their corpora first
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between requests that fail
 _ADDRESS = "JAX_COORDINATOR_ADDRESS"
 _NUMBERS = {"num_processes": "JAX_NUM_PROCESSES", "process_id": "JAX_PROCESS_ID"}

@@ -425,6 +425,8 @@ def test_the_image_is_built():
 
 def test_the_batch_script_puts_a_lost_job_back(tmp_path):
     """With a `srun` that ends as told, and a `scontrol` that notes its arguments."""
+    (tmp_path / "launch").mkdir()
+    shutil.copy(LAUNCH / "job.sh", tmp_path / "launch/job.sh")
     for name, text in {
         "srun": 'echo "$*" > srun_called; [ -z "$NOTED" ] || echo $NOTED > "$MMS_JAX_STATUS"; exit $END',
         "scontrol": 'echo "$*" > requeued',
