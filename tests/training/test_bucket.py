@@ -178,7 +178,7 @@ def test_a_store_that_cannot_be_reached_is_no_damage(store):
     error = ValueError("UNAVAILABLE: HTTP response code: 503")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ocp, "load_checkpointables", lambda *unused: (_ for _ in ()).throw(error))
-        with pytest.raises(StoreError, match=r"cannot be read now .* run the same command again"):
+        with pytest.raises(StoreError, match=r"cannot be reached now .* run the same command again"):
             checkpoints.restore(*abstract())
     assert checkpoints.steps == [1, 2] and not files.open_path(f"{BUCKET}/away/damaged_checkpoint_2").exists()
 
