@@ -6,12 +6,14 @@ import pathlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from mms_jax.errors import TRY_AGAIN, MmsError, Stopped, Unavailable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NAMING_SECONDS = 45  # in which JAX misses the heartbeat of a process, names it, and ends this one
 _held: list[int] = []  # signals that arrived while they were held
 
 
@@ -127,6 +129,7 @@ def run_command(command: Callable[[], int | None]) -> int:
         if not (in_job() and type(error).__name__ == "JaxRuntimeError"):
             raise
         print(f"error: another process of the job may have ended: {str(error).splitlines()[0][:300]}", file=sys.stderr)
+        time.sleep(_NAMING_SECONDS)
         return TRY_AGAIN
     finally:
         sys.unraisablehook = hook

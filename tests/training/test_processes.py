@@ -1,6 +1,7 @@
 """Several real processes on this machine: one that dies ends all, and the same command continues on fewer."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -48,7 +49,9 @@ def test_one_of_four_processes_dies(tone_config, tmp_path):
     killed = time.monotonic()
     ended = [process.wait(timeout=120) for process in processes]
     assert time.monotonic() - killed < 60 and all(ended)
-    assert "Task 2 heartbeat timeout" in (tmp_path / "0.log").read_text()
+    assert re.search(
+        r"(stopped sending heartbeats|task).*\n?.*task:2|Task 2 heartbeat", (tmp_path / "0.log").read_text()
+    )
     reached = rows(tmp_path / "job")[-1]["step"]
     assert 10 <= reached < 400
     # The data of a step do not depend on the number of processes: one, with as many devices, goes on from the checkpoint.
