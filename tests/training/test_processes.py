@@ -51,8 +51,6 @@ def test_one_of_four_processes_dies(tone_config, tmp_path):
     assert time.monotonic() - killed < 60 and all(ended)
     named = r"stopped sending heartbeats\):\s*2\b|Task 2 heartbeat timeout"
     assert re.search(named, (tmp_path / "0.log").read_text())
-        r"(stopped sending heartbeats|task).*\n?.*task:2|Task 2 heartbeat", (tmp_path / "0.log").read_text()
-    )
     reached = rows(tmp_path / "job")[-1]["step"]
     assert 10 <= reached < 400
     # The data of a step do not depend on the number of processes: one, with as many devices, goes on from the checkpoint.
