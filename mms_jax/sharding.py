@@ -224,11 +224,10 @@ def put_batch(batch: BatchT, mesh: Mesh) -> BatchT:
 
     def put(rows: np.ndarray) -> jax.Array:
         size = len(rows) // len(cut["parts"])
-        first = {part: number * size for number, part in enumerate(cut["parts"])}
 
         def of_device(index: tuple[slice, ...] | None) -> np.ndarray:
             assert index is not None  # each device here holds some rows
-            start = first[(index[0].start or 0) // size]
+            start = cut["parts"].index((index[0].start or 0) // size) * size
             return rows[start : start + size]
 
         return jax.make_array_from_callback((size * cut["of"], *rows.shape[1:]), place, of_device)

@@ -182,9 +182,12 @@ class Profile:
 
         A run that resumes behind `start`, after step `first`, is profiled once its step is compiled.
         """
-        self._folder, self._steps = folder / "profile", steps
-        self._start = 0 if self._folder.exists() else first + _COMPILING if 0 < start <= first else start
-        self._end: int | None = None  # the last step of the profile; None until it begins
+        self._folder = folder / "profile"
+        if self._folder.exists():
+            start = 0
+        elif 0 < start <= first:
+            start = first + _COMPILING
+        self._start, self._end = start, start + steps - 1
         self._running = False
 
     def __enter__(self) -> Self:
@@ -196,8 +199,7 @@ class Profile:
 
     def before(self, step: int) -> None:
         """Call before each step."""
-        if self._start and self._end is None and step >= self._start:
-            self._end = step + self._steps - 1
+        if self._start and step == self._start:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 

@@ -258,16 +258,23 @@ def test_without_arguments_a_job_explains_itself(host):
     assert host() == (2, [])
 
 
+def begun_job(folder, **environment):
+    """A job in a group of its own, whose python has noted that it started."""
+    (folder / "calls").write_text("")
+    environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "0"} | environment
+    job = subprocess.Popen([folder / "launch/job.sh", "--config=x"], env=environment, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while "started" not in (folder / "calls").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    return job
+
+
 def test_a_job_that_is_stopped_while_it_waits_does_not_start_again(host, tmp_path):
     python = tmp_path / ".venv/bin/python"
     python.write_text("#!/usr/bin/env bash\necho started >> calls\nexit 134\n")
-    (tmp_path / "calls").write_text("")
-    environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "60"}
-    job = subprocess.Popen([tmp_path / "launch/job.sh", "--config=x"], env=environment)
-    deadline = time.monotonic() + 30
-    while "started" not in (tmp_path / "calls").read_text() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
+    job = begun_job(tmp_path, MMS_JAX_PAUSE="60")
+    time.sleep(0.3)  # it waits now
     job.terminate()
     assert job.wait(timeout=30) == 143 and (tmp_path / "calls").read_text().split() == ["started"]
 
@@ -292,13 +299,7 @@ def test_a_signal_to_the_whole_group_reaches_the_job_once(host, tmp_path):
         "trap 'echo saving >> calls; trap \"exit 1\" TERM; sleep 1; echo saved >> calls; exit 143' TERM\n"
         "for _ in $(seq 600); do sleep 0.1; done\n"
     )
-    (tmp_path / "calls").write_text("")
-    environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "0"}
-    job = subprocess.Popen([tmp_path / "launch/job.sh", "--config=x"], env=environment, start_new_session=True)
-    deadline = time.monotonic() + 30
-    while "started" not in (tmp_path / "calls").read_text() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.2)
+    job = begun_job(tmp_path)
     os.killpg(job.pid, signal.SIGTERM)
     assert job.wait(timeout=30) == 143 and (tmp_path / "calls").read_text().split() == ["started", "saving", "saved"]
 
@@ -309,17 +310,10 @@ def test_a_signal_reaches_the_job_which_saves_and_is_not_started_again(host, tmp
         '#!/usr/bin/env bash\necho started >> calls\ntrap "echo saved >> calls; exit 143" TERM\n'
         "for _ in $(seq 600); do sleep 0.1; done\n"
     )
-    (tmp_path / "calls").write_text("")
     for retries in ("3", "0"):
-        environment = os.environ | {"MMS_JAX_EXTRA": "none", "MMS_JAX_PAUSE": "0", "MMS_JAX_RETRIES": retries}
-        job = subprocess.Popen([tmp_path / "launch/job.sh", "--config=x"], env=environment)
-        deadline = time.monotonic() + 30
-        while "started" not in (tmp_path / "calls").read_text() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(0.2)
+        job = begun_job(tmp_path, MMS_JAX_RETRIES=retries)
         job.terminate()
         assert job.wait(timeout=30) == 143 and (tmp_path / "calls").read_text().split() == ["started", "saved"]
-        (tmp_path / "calls").write_text("")
 
 
 def test_a_host_without_python_says_what_is_missing(host, tmp_path):
